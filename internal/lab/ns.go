@@ -54,11 +54,19 @@ func (n *NS) Fd() int { return int(n.handle) }
 // not.
 func (n *NS) Do(f func() error) error {
 	return onThread(func() error {
-		if err := netns.Set(n.handle); err != nil {
-			return fmt.Errorf("enter network namespace %s: %w", n.name, err)
+		if err := n.enter(); err != nil {
+			return err
 		}
 		return f()
 	})
+}
+
+// enter moves the calling thread, which the caller has locked.
+func (n *NS) enter() error {
+	if err := netns.Set(n.handle); err != nil {
+		return fmt.Errorf("enter network namespace %s: %w", n.name, err)
+	}
+	return nil
 }
 
 // Close gives up the descriptor. Closing twice changes nothing.

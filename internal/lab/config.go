@@ -1,0 +1,72 @@
+package lab
+
+import (
+	"crypto/rand"
+	"fmt"
+	"os"
+	"path/filepath"
+	"strings"
+)
+
+// Config is what a test adds to the lab's config file. All parts may be empty.
+type Config struct {
+	Top     string // top-level keys, one a line
+	Service string // keys of the service, then its [[service.route]] tables
+	Tail    string // further tables
+	Witness bool   // name the witness as a node
+}
+
+// WriteConfig writes the shared secret and the config file of every node, at
+// Host.ConfigPath. The files differ only in keys that are local to a node.
+func (l *Lab) WriteConfig(c Config) error {
+	secret := filepath.Join(l.dir, "secret")
+	if _, err := os.Stat(secret); err != nil {
+		key := make([]byte, 32)
+		rand.Read(key)
+		if err := os.WriteFile(secret, key, 0o600); err != nil {
+			return fmt.Errorf("write lab config: %w", err)
+		}
+	}
+	for _, h := range l.Hosts() {
+		if err := os.MkdirAll(h.StateDir(), 0o700); err != nil {
+			return fmt.Errorf("write lab config: %w", err)
+		}
+		if err := os.WriteFile(h.ConfigPath(), []byte(l.configText(h, c, secret)), 0o600); err != nil {
+			return fmt.Errorf("write lab config: %w", err)
+		}
+	}
+	return nil
+}
+
+func (l *Lab) configText(h *Host, c Config, secret string) string {
+	var b strings.Builder
+	fmt.Fprintf(&b, "secret_file = %q\nsocket = %q\nstate_dir = %q\nmetrics = \"\"\n%s\n",
+		secret, h.Socket(), h.StateDir(), c.Top)
+	for _, n := range l.Hosts() {
+		if n == l.Witness && !c.Witness {
+			continue
+		}
+		fmt.Fprintf(&b, "[[node]]\nname = %q\naddress = %q\n", n.Name, n.Addr())
+		if n == l.Witness {
+			b.WriteString("witness = true\n")
+		}
+	}
+	fmt.Fprintf(&b, "[[service]]\nname = \"web\"\nadvertised = %q\nnodes = [\"a\", \"b\"]\nupstream = %q\n%s\n%s\n",
+		Advertised, Upstream, c.Service, c.Tail)
+	return b.String()
+}
+
+// StartNode starts `program run` on the host with the host's config file; WriteConfig comes
+// first.
+func (h *Host) StartNode(program string) (*Process, error) {
+	return h.Start("ftgw", program, "run", "--config", h.ConfigPath(), "--name", h.Name)
+}
+
+// StartApp starts the built-in web application (`program lab-app`) as the host's upstream. Its
+// journal is at JournalPath.
+func (h *Host) StartApp(program string) (*Process, error) {
+	return h.Start("app", program, "lab-app", "--listen", Upstream, "--host", h.Name, "--journal", h.JournalPath())
+}
+
+// JournalPath is where the web application notes what it executed.
+func (h *Host) JournalPath() string { return filepath.Join(h.Dir, "journal") }

@@ -1,0 +1,125 @@
+package lab
+
+import (
+	"context"
+	"errors"
+	"fmt"
+	"io"
+	"os"
+	"os/exec"
+	"path/filepath"
+	"syscall"
+)
+
+// logTail is how many bytes of a log Process.Log returns at most.
+const logTail = 64 << 10
+
+// Process is one process on a host. Its methods are safe for concurrent use.
+type Process struct {
+	Name string
+	host *Host
+	cmd  *exec.Cmd
+	log  *os.File
+	done chan struct{} // closed when it has ended; err is set before
+	err  error
+}
+
+// Start starts argv[0] in the host's namespace, in its own process group and with the host's
+// directory as working directory. What it prints goes to a log file of its own. It ends with
+// the lab at the latest.
+func (h *Host) Start(name string, argv ...string) (*Process, error) {
+	p, err := h.start(name, argv)
+	if err != nil {
+		return nil, fmt.Errorf("start %s on %s: %w", name, h.Name, err)
+	}
+	return p, nil
+}
+
+func (h *Host) start(name string, argv []string) (*Process, error) {
+	h.mu.Lock()
+	defer h.mu.Unlock()
+	if h.crashed {
+		return nil, errors.New("the host has crashed (reboot it first)")
+	}
+	path := filepath.Join(h.Dir, fmt.Sprintf("%s.%d.log", name, len(h.processes)))
+	log, err := os.OpenFile(path, os.O_CREATE|os.O_RDWR|os.O_APPEND, 0o600)
+	if err != nil {
+		return nil, err
+	}
+	cmd := exec.Command(argv[0], argv[1:]...)
+	cmd.Dir, cmd.Stdout, cmd.Stderr = h.Dir, log, log
+	cmd.Env = append(os.Environ(), h.lab.options.Env...)
+	if err := h.lab.spawn.start(h.ns, cmd); err != nil {
+		return nil, errors.Join(err, log.Close())
+	}
+	p := &Process{Name: name, host: h, cmd: cmd, log: log, done: make(chan struct{})}
+	h.processes = append(h.processes, p)
+	go func() { // ends with the process, which killAll waits for
+		p.err = cmd.Wait()
+		close(p.done)
+	}()
+	return p, nil
+}
+
+// PID returns the process's number; its process group has the same.
+func (p *Process) PID() int { return p.cmd.Process.Pid }
+
+// Signal sends s. A process that has ended already is no error.
+func (p *Process) Signal(s syscall.Signal) error {
+	if err := p.cmd.Process.Signal(s); err != nil && !errors.Is(err, os.ErrProcessDone) {
+		return fmt.Errorf("send %v to %s on %s: %w", s, p.Name, p.host.Name, err)
+	}
+	return nil
+}
+
+// Kill, Stop and Cont send SIGKILL, SIGSTOP and SIGCONT.
+func (p *Process) Kill() error { return p.Signal(syscall.SIGKILL) }
+func (p *Process) Stop() error { return p.Signal(syscall.SIGSTOP) } // see Kill
+func (p *Process) Cont() error { return p.Signal(syscall.SIGCONT) } // see Kill
+
+// Done is closed when the process has ended.
+func (p *Process) Done() <-chan struct{} { return p.done }
+
+// Exited reports whether the process has ended.
+func (p *Process) Exited() bool {
+	select {
+	case <-p.done:
+		return true
+	default:
+		return false
+	}
+}
+
+// Wait waits for the end and returns how the process ended, nil for exit status 0.
+func (p *Process) Wait(ctx context.Context) error {
+	select {
+	case <-p.done:
+		return p.err
+	case <-ctx.Done():
+		return fmt.Errorf("wait for %s on %s: %w", p.Name, p.host.Name, ctx.Err())
+	}
+}
+
+// Log returns the end of what the process printed.
+func (p *Process) Log() string {
+	size, err := p.log.Seek(0, io.SeekEnd)
+	if err != nil {
+		return err.Error()
+	}
+	b := make([]byte, min(size, logTail))
+	n, err := p.log.ReadAt(b, size-int64(len(b)))
+	if err != nil && !errors.Is(err, io.EOF) {
+		return err.Error()
+	}
+	return string(b[:n])
+}
+
+func (p *Process) state() string {
+	if !p.Exited() {
+		return "running"
+	}
+	if p.err != nil {
+		return p.err.Error()
+	}
+	return "exit status 0"
+}

@@ -1,0 +1,54 @@
+package lab
+
+import (
+	"os/exec"
+	"runtime"
+	"syscall"
+)
+
+// spawner starts processes on one thread that lives as long as the lab. The kernel ties a
+// parent-death signal to the thread that forked, not to the program; so one long-lived thread
+// makes "the children end with the lab, even when it is killed" true, and prevents the runtime
+// from killing them early by ending an idle thread.
+type spawner struct {
+	jobs chan func()
+	done chan struct{}
+}
+
+func newSpawner() *spawner {
+	s := &spawner{jobs: make(chan func()), done: make(chan struct{})}
+	go s.run()
+	return s
+}
+
+// run never unlocks its thread, so the thread (which has been in other namespaces) ends here.
+func (s *spawner) run() {
+	defer close(s.done)
+	runtime.LockOSThread()
+	for job := range s.jobs {
+		job()
+	}
+}
+
+// start starts cmd inside ns.
+func (s *spawner) start(ns *NS, cmd *exec.Cmd) error {
+	if cmd.SysProcAttr == nil {
+		cmd.SysProcAttr = &syscall.SysProcAttr{}
+	}
+	cmd.SysProcAttr.Setpgid = true // a terminal's Ctrl-C is for the lab, which then ends them
+	cmd.SysProcAttr.Pdeathsig = syscall.SIGKILL
+	result := make(chan error, 1)
+	s.jobs <- func() {
+		if err := ns.enter(); err != nil {
+			result <- err
+			return
+		}
+		result <- cmd.Start()
+	}
+	return <-result
+}
+
+func (s *spawner) close() {
+	close(s.jobs)
+	<-s.done
+}

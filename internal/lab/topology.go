@@ -1,0 +1,110 @@
+package lab
+
+import (
+	"fmt"
+	"net"
+
+	"github.com/vishvananda/netlink"
+)
+
+const (
+	bridgeName = "lan"
+	darkName   = "dark" // a bridge that is down and loses everything; see Host.Dark
+)
+
+// buildRouter makes the bridge of the hosts' network and turns forwarding on.
+func buildRouter(ns *NS) error {
+	err := ns.Do(func() error {
+		snooping := false // no querier here: snooping would only lose multicast
+		attrs := netlink.NewLinkAttrs()
+		attrs.Name, attrs.HardwareAddr = bridgeName, mac(0xfe)
+		if err := netlink.LinkAdd(&netlink.Bridge{LinkAttrs: attrs, MulticastSnooping: &snooping}); err != nil {
+			return err
+		}
+		dark := netlink.NewLinkAttrs()
+		dark.Name = darkName
+		if err := netlink.LinkAdd(&netlink.Bridge{LinkAttrs: dark}); err != nil {
+			return err
+		}
+		if err := configure(bridgeName, []string{GatewayIP + "/24"}, ""); err != nil {
+			return err
+		}
+		return writeSysctl("net/ipv4/ip_forward", "1")
+	})
+	if err != nil {
+		return fmt.Errorf("set up router: %w", err)
+	}
+	return nil
+}
+
+// wire joins the host to the router by a fresh pair of interfaces and gives it its addresses
+// and its default route.
+func (h *Host) wire() error {
+	onLAN := h.Name != NameClient
+	err := h.lab.Router.ns.Do(func() error {
+		attrs := netlink.NewLinkAttrs()
+		attrs.Name, attrs.HardwareAddr = h.port(), mac(0xf0|h.mac)
+		if err := netlink.LinkAdd(&netlink.Veth{
+			LinkAttrs:        attrs,
+			PeerName:         hostInterface,
+			PeerHardwareAddr: h.MAC(),
+			PeerNamespace:    netlink.NsFd(h.ns.Fd()),
+		}); err != nil {
+			return err
+		}
+		if !onLAN {
+			return configure(h.port(), []string{ClientLinkIP + "/24"}, "")
+		}
+		link, err := netlink.LinkByName(h.port())
+		if err != nil {
+			return err
+		}
+		if err := plug(link, bridgeName); err != nil {
+			return err
+		}
+		return netlink.LinkSetUp(link)
+	})
+	if err == nil {
+		gateway := GatewayIP
+		if !onLAN {
+			gateway = ClientLinkIP
+		}
+		err = h.ns.Do(func() error { return configure(hostInterface, h.addrs, gateway) })
+	}
+	if err == nil {
+		err = h.sysctls()
+	}
+	if err != nil {
+		return fmt.Errorf("join %s to the router: %w", h.Name, err)
+	}
+	return nil
+}
+
+// configure gives the interface its addresses, sets it up and, where gateway is not empty,
+// adds the default route. It works on the calling thread's namespace.
+func configure(name string, addrs []string, gateway string) error {
+	link, err := netlink.LinkByName(name)
+	if err != nil {
+		return err
+	}
+	for _, a := range addrs {
+		addr, err := netlink.ParseAddr(a)
+		if err != nil {
+			return err
+		}
+		if err := netlink.AddrAdd(link, addr); err != nil {
+			return fmt.Errorf("add %s to %s: %w", a, name, err)
+		}
+	}
+	if err := netlink.LinkSetUp(link); err != nil {
+		return err
+	}
+	if gateway == "" {
+		return nil
+	}
+	return netlink.RouteAdd(&netlink.Route{LinkIndex: link.Attrs().Index, Gw: net.ParseIP(gateway)})
+}
+
+// mac returns a locally administered address, the same in every lab so that captures of
+// different runs compare.
+func mac(last byte) net.HardwareAddr { return net.HardwareAddr{0x02, 0, 0, 0, 0, last} }
