@@ -78,7 +78,7 @@ type sumDiff uint64
 // add8 notes that the byte at offset off of the summed data went from old to new.
 func (d *sumDiff) add8(off int, old, new uint8) {
 	shift := 8 * (^off & 1)
-	*d += sumDiff(^(uint16(old)<<shift)) + sumDiff(uint16(new)<<shift)
+	*d += sumDiff(^(uint16(old) << shift)) + sumDiff(uint16(new)<<shift)
 }
 
 // add16 notes a changed 16-bit number; off may be odd, and then its bytes count swapped.

@@ -1,0 +1,121 @@
+package rewrite
+
+import "time"
+
+// Confirmed takes the peer's word of what its kernel holds and releases what waited for it
+// (I2): a SYN-ACK, or one fresh acknowledgment in the place of those that were held.
+func (t *Table) Confirmed(c Confirmation, now time.Duration, o *Outcome) {
+	o.reset()
+	f := t.find(c.Flow)
+	if f == nil {
+		t.keepEarly(c)
+		return
+	}
+	if f.mode != Duplex || !f.speaker {
+		return
+	}
+	f.confAck, f.confEdge = f.confAck.Later(c.RcvNxt), f.confEdge.Later(c.Edge)
+	f.release(c.SACK[:c.NSACK], now, o)
+}
+
+// release tells the client what it may be told by now and has not been. sack holds the
+// peer's selective acknowledgments if it has just reported a hole.
+func (f *flow) release(sack [][2]Seq, now time.Duration, o *Outcome) {
+	if f.synHeld {
+		if f.mode == Duplex && f.confAck == f.id.ISN {
+			return
+		}
+		f.synHeld, f.held = false, false
+		f.sentAck, f.sentEdge = f.rcvNxt, f.edge
+		o.ToClient = append(o.ToClient, o.copyOf(f.synAck))
+		return
+	}
+	if f.phase == opening {
+		return
+	}
+	ack, edge := f.limit(f.wantAck, f.wantEdge)
+	field := f.window(ack, edge)
+	opens := f.edgeOf(ack, field)
+	news := ack.After(f.sentAck) && f.held
+	wider := opens.After(f.sentEdge) && opens.Since(f.sentEdge) >= 2*Size(f.svc.MSS)
+	hole := len(sack) > 0 && f.hasSACK && ack == f.confAck && ack.Before(f.wantAck)
+	if !news && !wider && !hole {
+		return
+	}
+	if !hole {
+		sack = nil
+	}
+	o.ToClient = append(o.ToClient, f.freshAck(ack, field, sack, now, o))
+	f.told(ack, field)
+	if ack.Before(f.wantAck) {
+		f.heldAt = now // it moves, if not as far as the kernel wanted
+	}
+}
+
+// freshAck builds an acknowledgment as the local kernel would send it now.
+func (f *flow) freshAck(ack Seq, field uint16, sack [][2]Seq, now time.Duration, o *Outcome) []byte {
+	h := Header{Src: f.id.Advertised, Dst: f.id.Client, Flags: ACK, Ack: ack, Window: field,
+		Seq: f.delta.Common(f.sndNxt), SACK: sack, HasTS: f.hasTS, WScale: -1}
+	if f.foreign {
+		h.Seq = h.Seq.Later(f.maxAck)
+	}
+	if f.hasTS {
+		h.TSVal, h.TSEcr = f.tsNow(now)+f.tsDelta, f.tsEcr
+	}
+	return AppendSegment(o.room(maxHeader), h, nil)
+}
+
+// Received notes that the local proxy has read n bytes of the client's stream, and its end:
+// proof that the kernel has them, often earlier than its next acknowledgment.
+func (t *Table) Received(id FlowID, n uint64, eof bool, now time.Duration, o *Outcome) {
+	o.reset()
+	f := t.find(id)
+	if f == nil || f.phase == opening {
+		return
+	}
+	next := id.ISN + 1 + Seq(n)
+	if eof {
+		next++
+	}
+	if !next.After(f.rcvNxt) {
+		return
+	}
+	f.rcvNxt = next
+	f.edge = f.edge.Later(next)
+	if !f.speaker && f.mode == Duplex {
+		o.Confirm = append(o.Confirm, f.confirmation())
+	}
+}
+
+// Confirmations appends what this host holds of every duplex flow for which the peer speaks,
+// for a session that was resumed.
+func (t *Table) Confirmations(dst []Confirmation) []Confirmation {
+	for _, f := range t.flows {
+		if f.mode == Duplex && !f.speaker && f.phase != opening {
+			dst = append(dst, f.confirmation())
+		}
+	}
+	return dst
+}
+
+// Noted takes the peer's news of a flow.
+func (t *Table) Noted(n Note, now time.Duration, o *Outcome) {
+	o.reset()
+	f := t.find(n.Flow)
+	if f == nil || f.mode != Duplex {
+		return
+	}
+	switch {
+	case n.Kind == NoteSimplex && !f.speaker:
+		f.mode = Relay
+	case n.Kind == NoteUnknown && f.speaker:
+		t.simplify(f, now, o)
+	}
+}
+
+// simplify makes a flow for which this host speaks its own alone and releases what waited
+// for the peer.
+func (t *Table) simplify(f *flow, now time.Duration, o *Outcome) {
+	f.mode = Simplex
+	f.release(nil, now, o)
+}

@@ -1,0 +1,195 @@
+package rewrite
+
+import (
+	"net/netip"
+	"time"
+)
+
+// tsJump is how far the stamps jump at a takeover beyond anything that the client can have
+// seen, milliseconds, so that PAWS (RFC 7323 §5) never bites.
+const tsJump = 1000
+
+// retries is how often the kernel is told of an unreachable client at a takeover. Each takes
+// back one doubling of its retransmission timer (RFC 6069); at most one retransmission
+// results, since the timer then counts from that.
+const retries = 6
+
+// Survive makes this host the only one of a service: every duplex flow becomes simplex and
+// this host speaks for it from now on. What waited for the peer is released; flows that the
+// peer spoke for are woken up. Flows that only the peer held are lost: their clients are told
+// by an RST. emit is called for each flow with something to send; its Outcome is reused.
+func (t *Table) Survive(advertised netip.AddrPort, now time.Duration, emit func(*Outcome)) {
+	var o Outcome
+	for _, f := range t.flows {
+		if f.id.Advertised != advertised {
+			continue
+		}
+		o.reset()
+		for g := f; g != nil; g = g.next {
+			t.survive(g, now, &o)
+		}
+		if !o.Empty() {
+			emit(&o)
+		}
+	}
+}
+
+func (t *Table) survive(f *flow, now time.Duration, o *Outcome) {
+	switch {
+	case f.mode == Relay:
+		t.lose(f, o)
+	case f.mode == Duplex && f.speaker:
+		t.simplify(f, now, o)
+	case f.mode == Duplex:
+		f.mode, f.speaker = Simplex, true
+		f.jump(now)
+		f.wake(now, o)
+	}
+}
+
+// lose resets the client of a flow whose state died with the peer and forgets the flow.
+func (t *Table) lose(f *flow, o *Outcome) {
+	h := Header{Src: f.id.Advertised, Dst: f.id.Client, Seq: f.maxAck, Flags: RST, WScale: -1}
+	o.ToClient = append(o.ToClient, AppendSegment(o.room(maxHeader), h, nil))
+	if t.flows[f.id.Key] == f {
+		t.remove(f)
+	}
+}
+
+// jump moves the common stamps beyond all that the dead speaker can have sent: the latest
+// echo, what time has passed since, and a second.
+func (f *flow) jump(now time.Duration) {
+	if !f.hasTS {
+		return
+	}
+	own := f.tsNow(now) + f.tsDelta
+	theirs := f.tsEcho + uint32((now-f.tsEchoAt)/time.Millisecond)
+	target := own
+	if int32(theirs-own) > 0 {
+		target = theirs
+	}
+	target += tsJump
+	f.tsOld, f.tsSwitch = f.tsDelta, target
+	f.tsDelta += target - own
+}
+
+// wake gets a flow going whose speaker has died: the SYN-ACK again where the handshake is
+// open; else an acknowledgment of all that the kernel has, a probe that makes the client
+// repeat its own, and the kernel's retransmission at once instead of after a backed-off
+// timer. The probe serves zero-window flows as well (RFC 9293 §3.8.6.1).
+func (f *flow) wake(now time.Duration, o *Outcome) {
+	if f.phase == opening {
+		return
+	}
+	if f.phase == answered && f.synAck != nil {
+		o.ToClient = append(o.ToClient, o.copyOf(f.synAck))
+		return
+	}
+	f.wantAck, f.wantEdge = f.rcvNxt, f.edge
+	field := f.window(f.rcvNxt, f.edge)
+	o.ToClient = append(o.ToClient, f.freshAck(f.rcvNxt, field, nil, now, o))
+	f.told(f.rcvNxt, field)
+	if !f.unacked() {
+		return
+	}
+	probe := Header{Src: f.id.Advertised, Dst: f.id.Client, Flags: ACK, Seq: f.maxAck - 1,
+		Ack: f.rcvNxt, Window: field, HasTS: f.hasTS, TSVal: f.tsNow(now) + f.tsDelta,
+		TSEcr: f.tsEcr, WScale: -1}
+	o.ToClient = append(o.ToClient, AppendSegment(o.room(maxHeader), probe, nil))
+	lost := AppendSegment(o.room(maxHeader), Header{Src: f.id.Advertised, Dst: f.id.Client,
+		Flags: ACK, Seq: f.delta.Local(f.maxAck), Ack: f.rcvNxt, WScale: -1}, nil)
+	for range retries {
+		o.ToLocal = append(o.ToLocal,
+			AppendUnreachable(o.room(maxError), f.id.Client.Addr(), lost))
+	}
+}
+
+// maxError is room for an ICMP error that quotes a segment without payload.
+const maxError = 40 + 8 + maxHeader
+
+// Fence forgets every flow of a service: its sockets are closed by RSTs that, being of no
+// known flow, never leave (I5). It returns how many there were.
+func (t *Table) Fence(advertised netip.AddrPort) int {
+	n := 0
+	for _, f := range t.flows {
+		if f.id.Advertised == advertised {
+			t.remove(f)
+			n++
+		}
+	}
+	return n
+}
+
+// Expire lets flows fall to simplex whose acknowledgments have waited too long for the peer,
+// gives up handshakes that came to nothing and forgets old early confirmations. It is called
+// a few times a second.
+func (t *Table) Expire(now time.Duration, emit func(*Outcome)) {
+	var o Outcome
+	t.ageEarly()
+	for _, f := range t.flows {
+		o.reset()
+		switch {
+		case f.phase < established && now-f.seen > halfOpenLife:
+			t.remove(f)
+		case f.held && f.mode == Duplex && f.speaker && now-f.heldAt > t.limits.Hold:
+			o.Notes = append(o.Notes, Note{Flow: f.id, Kind: NoteSimplex})
+			t.simplify(f, now, &o)
+			f.held = false
+		}
+		if n := f.next; n != nil && now-n.seen > halfOpenLife {
+			t.opened(n)
+			f.next = nil
+		}
+		if !o.Empty() {
+			emit(&o)
+		}
+	}
+}
+
+// grace is how long a flow is kept without a look at the kernel's sockets: longer than a
+// socket takes to show there after its last segment.
+const grace = 3 * time.Second
+
+// Sweep forgets the flows of a service for which the kernel has no socket any more, TIME_WAIT
+// included, in two sweeps in a row. It returns their identities.
+func (t *Table) Sweep(advertised netip.AddrPort, live func(client netip.AddrPort) bool, now time.Duration) []FlowID {
+	var gone []FlowID
+	for _, f := range t.flows {
+		if f.id.Advertised != advertised || f.mode == Relay {
+			continue
+		}
+		if now-f.seen < grace || live(f.id.Client) {
+			f.miss = 0
+			continue
+		}
+		if f.miss++; f.miss >= 2 && f.next == nil {
+			t.remove(f)
+			gone = append(gone, f.id)
+		}
+	}
+	return gone
+}
+
+// Count says how many flows of a service there are, by mode.
+type Count struct {
+	Duplex, Simplex, Relay, HalfOpen int
+}
+
+// Count counts the flows of a service.
+func (t *Table) Count(advertised netip.AddrPort) Count {
+	var c Count
+	for _, f := range t.flows {
+		switch {
+		case f.id.Advertised != advertised:
+		case f.phase < established:
+			c.HalfOpen++
+		case f.mode == Duplex:
+			c.Duplex++
+		case f.mode == Simplex:
+			c.Simplex++
+		default:
+			c.Relay++
+		}
+	}
+	return c
+}

@@ -1,0 +1,175 @@
+package rewrite
+
+import (
+	"crypto/sha256"
+	"encoding/binary"
+	"net/netip"
+	"time"
+)
+
+// Limits bound a table.
+type Limits struct {
+	Flows    int           // connections at once
+	HalfOpen int           // of them, those whose handshake is not finished; below the kernel's backlog
+	Hold     time.Duration // how long an acknowledgment may wait for the peer until the flow falls to simplex
+	Early    int           // confirmations kept for flows whose SYN has not come yet
+}
+
+// DefaultLimits suit a listener with a backlog of 4096.
+var DefaultLimits = Limits{Flows: 200_000, HalfOpen: 3000, Hold: time.Second, Early: 4096}
+
+// halfOpenLife bounds how long an unfinished handshake is kept: longer than the kernel does
+// with three SYN-ACK retransmissions (1+2+4+8 s).
+const halfOpenLife = 20 * time.Second
+
+// Table is the flow table and the translator. It is not safe for concurrent use: the owner
+// guards it, or keeps one table for each shard of the clients. Times are monotonic, from a
+// start that the owner chooses.
+type Table struct {
+	limits   Limits
+	key      []byte
+	services map[netip.AddrPort]*service // by advertised address
+	forwards map[netip.AddrPort]*service // by own forwarding address
+	flows    map[Key]*flow
+	halfOpen int
+	early    map[FlowID]Confirmation
+	earlyAge map[FlowID]Confirmation // the generation before
+}
+
+// NewTable returns an empty table. The key makes the common initial sequence numbers; both
+// hosts need the same one, and nobody else may know it (RFC 6528).
+func NewTable(key []byte, limits Limits) *Table {
+	return &Table{
+		limits:   limits,
+		key:      append([]byte(nil), key...),
+		services: map[netip.AddrPort]*service{},
+		forwards: map[netip.AddrPort]*service{},
+		flows:    map[Key]*flow{},
+		early:    map[FlowID]Confirmation{},
+	}
+}
+
+// AddService makes the table take segments of an advertised address; its stance is zero.
+func (t *Table) AddService(s Service) {
+	v := &service{Service: s}
+	t.services[s.Advertised] = v
+	t.forwards[s.Forward] = v
+}
+
+// SetStance sets what happens to flows that begin from now on; what a change means for the
+// flows that are there is said with Simplify, Promote or Fence.
+func (t *Table) SetStance(advertised netip.AddrPort, s Stance) {
+	if v := t.services[advertised]; v != nil {
+		v.stance = s
+	}
+}
+
+// initial returns the flow's common ISS and the common stamp of its first SYN-ACK: a keyed
+// hash of its identity, so that both hosts have them without a word (paper 000 §3, step 9).
+func (t *Table) initial(id FlowID) (iss Seq, stamp uint32) {
+	var b [128]byte
+	m := append(b[:0], t.key...)
+	c, a := id.Client.Addr().As16(), id.Advertised.Addr().As16()
+	m = append(append(m, c[:]...), a[:]...)
+	m = binary.BigEndian.AppendUint16(m, id.Client.Port())
+	m = binary.BigEndian.AppendUint16(m, id.Advertised.Port())
+	m = binary.BigEndian.AppendUint32(m, uint32(id.ISN))
+	sum := sha256.Sum256(m)
+	return Seq(binary.BigEndian.Uint32(sum[:])), binary.BigEndian.Uint32(sum[4:])
+}
+
+// open makes a flow for a SYN, or says which bound forbids it.
+func (t *Table) open(id FlowID, svc *service, mode Mode, speaker bool, now time.Duration) (*flow, Reason) {
+	if t.halfOpen >= t.limits.HalfOpen {
+		return nil, HalfOpenLimit
+	}
+	if len(t.flows) >= t.limits.Flows {
+		return nil, TableFull
+	}
+	iss, stamp := t.initial(id)
+	f := &flow{id: id, svc: svc, mode: mode, speaker: speaker, foreign: !speaker,
+		born: now, seen: now, iss: iss, maxAck: iss, tsEcho: stamp, tsEchoAt: now, tsSwitch: stamp,
+		rcvNxt: id.ISN, edge: id.ISN, wantAck: id.ISN, wantEdge: id.ISN, sentAck: id.ISN,
+		sentEdge: id.ISN, confAck: id.ISN, confEdge: id.ISN, toldAck: id.ISN, toldEdge: id.ISN}
+	t.halfOpen++
+	if c, ok := t.takeEarly(id); ok {
+		f.confAck, f.confEdge = c.RcvNxt, c.Edge
+	}
+	return f, OK
+}
+
+// opened records that the flow's handshake is over, one way or the other.
+func (t *Table) opened(f *flow) {
+	if f.phase < established {
+		f.phase = established
+		f.parked, f.synAck, f.synHeld = nil, nil, false
+		t.halfOpen--
+	}
+}
+
+// remove forgets a flow, and one that waits behind it.
+func (t *Table) remove(f *flow) {
+	t.opened(f)
+	if f.next != nil {
+		t.opened(f.next)
+		f.next = nil
+	}
+	if t.flows[f.id.Key] == f {
+		delete(t.flows, f.id.Key)
+	}
+}
+
+// supersede puts the flow that a SYN opened on a live pair in the place of the old one.
+func (t *Table) supersede(f *flow) *flow {
+	n := f.next
+	f.next = nil
+	t.remove(f)
+	t.flows[n.id.Key] = n
+	return n
+}
+
+// find returns the flow with exactly this identity.
+func (t *Table) find(id FlowID) *flow {
+	f := t.flows[id.Key]
+	if f == nil || f.id.ISN == id.ISN {
+		return f
+	}
+	if f.next != nil && f.next.id.ISN == id.ISN {
+		return f.next
+	}
+	return nil
+}
+
+// keepEarly remembers a confirmation that overtook its flow's clone. Two generations bound
+// its life, Limits.Early its number.
+func (t *Table) keepEarly(c Confirmation) {
+	if len(t.early) >= t.limits.Early {
+		t.ageEarly()
+	}
+	t.early[c.Flow] = c
+}
+
+func (t *Table) ageEarly() {
+	t.earlyAge, t.early = t.early, make(map[FlowID]Confirmation, len(t.early))
+}
+
+func (t *Table) takeEarly(id FlowID) (Confirmation, bool) {
+	for _, m := range [...]map[FlowID]Confirmation{t.early, t.earlyAge} {
+		if c, ok := m[id]; ok {
+			delete(m, id)
+			return c, true
+		}
+	}
+	return Confirmation{}, false
+}
+
+// Accepted returns the identity and place of a client's newest connection, for a socket that
+// the local kernel has just handed out: its handshake is over.
+func (t *Table) Accepted(k Key) (id FlowID, mode Mode, speaker, ok bool) {
+	f := t.flows[k]
+	if f == nil || f.phase == opening {
+		return FlowID{}, 0, false, false
+	}
+	t.opened(f)
+	return f.id, f.mode, f.speaker, true
+}
