@@ -1,0 +1,217 @@
+package config
+
+import (
+	"fmt"
+	"net"
+	"net/netip"
+	"path/filepath"
+	"slices"
+	"strconv"
+	"strings"
+	"time"
+)
+
+// check notes every mistake that a well-formed file can still hold.
+func check(f *findings, c *Config) {
+	checkPaths(f, c)
+	checkNodes(f, c)
+	checkSelf(f, c)
+	checkServices(f, c)
+	checkPorts(f, c)
+	checkTiming(f, c.Timing)
+	checkLimits(f, c.Limits)
+}
+
+// maxSocketPath is what sockaddr_un holds, without the closing zero (unix(7)).
+const maxSocketPath = 107
+
+func checkPaths(f *findings, c *Config) {
+	for _, p := range []struct{ key, path string }{
+		{"secret_file", c.SecretFile}, {"socket", c.Socket}, {"state_dir", c.StateDir},
+	} {
+		if !filepath.IsAbs(p.path) && !f.has(p.key) {
+			f.add(p.key, "write a path that begins with /", "%q is not an absolute path", p.path)
+		}
+	}
+	if len(c.Socket) > maxSocketPath {
+		f.add("socket", "choose a shorter path", "the path is %d bytes long, a socket's may have %d", len(c.Socket), maxSocketPath)
+	}
+	if _, err := netip.ParseAddrPort(c.Metrics); err != nil && c.Metrics != "" {
+		f.add("metrics", `write it as in "127.0.0.1:9901", or "" for none`, "%q is not an IP address and a port", c.Metrics)
+	}
+}
+
+func checkNodes(f *findings, c *Config) {
+	if len(c.Nodes) < 2 && !f.has("node") {
+		f.add("node", "write a [[node]] with name and address for each host", "there are %d nodes, two are needed", len(c.Nodes))
+	}
+	names, addresses := seen{}, seen{}
+	for i, n := range c.Nodes {
+		at := index("node", i)
+		checkName(f, at+".name", n.Name)
+		names.check(f, at+".name", n.Name)
+		if n.Witness {
+			f.add(at+".witness", "leave the witness out: claims are then decided by the pair alone", "a witness is not available in this version")
+		}
+		if f.has(at + ".address") {
+			continue
+		}
+		checkAddress(f, at+".address", n.Address)
+		if n.Address.IsValid() {
+			addresses.check(f, at+".address", n.Address.String())
+		}
+	}
+	if c.Probe.IsValid() && addresses[c.Probe.String()] != "" {
+		f.add("probe", "name a router or another host that is always there", "%s is the address of a node", c.Probe)
+	}
+}
+
+func checkName(f *findings, at, name string) {
+	switch bad := strings.IndexFunc(name, func(r rune) bool {
+		return !(r >= 'a' && r <= 'z' || r >= 'A' && r <= 'Z' || r >= '0' && r <= '9' || strings.ContainsRune("-_.", r))
+	}); {
+	case f.has(at):
+	case name == "":
+		f.add(at, "give it one", "the name is missing")
+	case bad >= 0 || len(name) > 63:
+		f.add(at, "use at most 63 letters, digits and - _ .", "%q is not a name", name)
+	}
+}
+
+// checkAddress refuses addresses that no host on a network can have.
+func checkAddress(f *findings, at string, a netip.Addr) {
+	const remedy = "write the address that the host has on the network"
+	switch {
+	case !a.IsValid():
+		f.add(at, remedy, "the address is missing")
+	case a.Is4In6() || a.Zone() != "":
+		f.add(at, "write it as plain IPv4 or IPv6", "%s is mapped or has a zone", a)
+	case a.IsUnspecified() || a.IsLoopback() || a.IsMulticast():
+		f.add(at, remedy, "%s is not the address of one host", a)
+	}
+}
+
+func checkSelf(f *findings, c *Config) {
+	var names []string
+	for _, n := range c.Nodes {
+		if n.Name != "" && !slices.Contains(names, n.Name) {
+			names = append(names, n.Name)
+		}
+	}
+	if slices.Contains(names, c.Name) || f.has("name") || len(names) == 0 {
+		return
+	}
+	f.add("name", "set name or give --name, one of "+strings.Join(names, ", "), "this node, %q, is not among the nodes", c.Name)
+}
+
+// seen refuses a value that another key has already.
+type seen map[string]string
+
+func (s seen) check(f *findings, at, value string) {
+	if value == "" {
+		return
+	}
+	if first, twice := s[value]; twice {
+		f.add(at, "change one of them", "%s is also %s", value, first)
+		return
+	}
+	s[value] = at
+}
+
+// checkPorts refuses two listeners of this node on one port. Every node keeps the forwarding
+// ports of all services, so that they mean the same everywhere.
+func checkPorts(f *findings, c *Config) {
+	ports := seen{}
+	ports.check(f, "session_port", port(c.SessionPort))
+	ports.check(f, "gossip_port", port(c.GossipPort))
+	for i, s := range c.Services {
+		at := index("service", i) + ".forward"
+		switch {
+		case !s.Advertised.IsValid() || f.has(at):
+		case s.Forward == 0:
+			f.add(at, "set forward to a free port", "%d + port %d is beyond 65535", ForwardBase, s.Advertised.Port())
+		default:
+			ports.check(f, at, port(s.Forward))
+		}
+	}
+	m, err := netip.ParseAddrPort(c.Metrics)
+	if err == nil && (m.Addr().IsUnspecified() || c.Index(c.Name) >= 0 && m.Addr() == c.Self().Address) {
+		ports.check(f, "metrics", port(m.Port()))
+	}
+}
+
+func port(p uint16) string {
+	if p == 0 {
+		return ""
+	}
+	return "port " + strconv.Itoa(int(p))
+}
+
+func checkTiming(f *findings, t Timing) {
+	durations := []struct {
+		key string
+		d   time.Duration
+	}{
+		{"heartbeat", t.Heartbeat}, {"suspect_after", t.SuspectAfter}, {"probe_every", t.ProbeEvery},
+		{"hang_timeout", t.HangTimeout}, {"lease", t.Lease}, {"start_wait", t.StartWait},
+		{"confirm_timeout", t.ConfirmTimeout}, {"gossip_probe", t.GossipProbe},
+		{"gossip_timeout", t.GossipTimeout}, {"rejoin_every", t.RejoinEvery},
+	}
+	for _, d := range durations {
+		if d.d < time.Millisecond || d.d > time.Hour {
+			f.add("timing."+d.key, `choose "1ms" to "1h"`, "%s is out of range", d.d)
+		}
+	}
+	if t.Probes < 1 || t.Probes > 100 {
+		f.add("timing.probes", "choose 1 to 100", "%d is out of range", t.Probes)
+	}
+	for _, o := range []struct {
+		key, than string
+		a, b      time.Duration
+		why       string
+	}{
+		{"heartbeat", "suspect_after", 2 * t.Heartbeat, t.SuspectAfter, "at least two heartbeats must fit into it, or a healthy peer is suspected"},
+		{"suspect_after", "hang_timeout", t.SuspectAfter, t.HangTimeout, "suspicion comes before the verdict"},
+		{"gossip_timeout", "gossip_probe", t.GossipTimeout, t.GossipProbe, "a probe must end before the next"},
+		{"lease", "hang_timeout", t.Lease, t.HangTimeout * 7 / 10, "it must lapse within 0.7 of that, before the peer claims"},
+	} {
+		if key := "timing." + o.key; o.a >= o.b && !f.has(key) && !f.has("timing."+o.than) {
+			f.add(key, o.why, "too long for %s: %s must be below %s", o.than, o.a, o.b)
+		}
+	}
+}
+
+func checkLimits(f *findings, l Limits) {
+	for _, n := range []struct {
+		key          string
+		n, low, high int64
+	}{
+		{"body_memory", int64(l.BodyMemory), 4096, 1 << 40}, {"max_flows", int64(l.MaxFlows), 1, 1 << 24},
+		{"max_half_open", int64(l.MaxHalfOpen), 1, 1 << 20}, {"queue_length", int64(l.QueueLength), 64, 1 << 20},
+		{"workers", int64(l.Workers), 0, 64},
+	} {
+		if key := "limits." + n.key; !f.has(key) && (n.n < n.low || n.n > n.high) {
+			f.add(key, fmt.Sprintf("choose %d to %d", n.low, n.high), "%d is out of range", n.n)
+		}
+	}
+}
+
+// checkUpstream refuses what cannot be dialled. A host name is allowed: it is looked up when
+// the web server is asked.
+func checkUpstream(f *findings, at string, s Service) {
+	if f.has(at) {
+		return
+	}
+	if s.Upstream == "" {
+		f.add(at, `write it as in "127.0.0.1:8080"`, "the web server's address is missing")
+		return
+	}
+	host, p, err := net.SplitHostPort(s.Upstream)
+	n, bad := strconv.ParseUint(p, 10, 16)
+	switch {
+	case err != nil || host == "" || bad != nil || n == 0:
+		f.add(at, `write it as in "127.0.0.1:8080"`, "%q is not a host and a port", s.Upstream)
+	case s.Upstream == s.Advertised.String():
+		f.add(at, "name the local web server instead", "%s is the advertised address itself", s.Upstream)
+	}
+}

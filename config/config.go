@@ -1,0 +1,155 @@
+// Package config is the one file that every node of a cluster shares: its types, its defaults
+// and its mistakes. All mistakes are found in one reading and each names its line, its key
+// and the remedy. Nothing here opens a socket or looks at an interface; what only a running
+// node can know (is the address here, is the port free) is found out by the one who runs it.
+package config
+
+import (
+	"net/netip"
+	"runtime"
+	"slices"
+	"time"
+)
+
+// Config is a checked file with every default filled in. It is not changed after Load or
+// Parse returned it, so it may be read from any goroutine.
+type Config struct {
+	SecretFile  string     `toml:"secret_file"`            // path of the shared secret, see ReadSecret
+	Name        string     `toml:"name" local:"true"`      // this node; never empty after Load
+	Interface   string     `toml:"interface" local:"true"` // empty: the one that has this node's address
+	Socket      string     `toml:"socket" local:"true"`    // path of the operators' unix socket
+	StateDir    string     `toml:"state_dir" local:"true"` // epochs and spilled bodies
+	Metrics     string     `toml:"metrics" local:"true"`   // IP:port for Prometheus; empty: off
+	Probe       netip.Addr `toml:"probe"`                  // evidence G of the design; zero: the gateway
+	SessionPort uint16     `toml:"session_port"`           // TCP, replication between the nodes
+	GossipPort  uint16     `toml:"gossip_port"`            // TCP and UDP, membership
+
+	Nodes    []Node    `toml:"node"`
+	Services []Service `toml:"service"`
+	Timing   Timing    `toml:"timing"`
+	Limits   Limits    `toml:"limits"`
+}
+
+// Node is one host of the cluster. Its place in Config.Nodes is its index.
+type Node struct {
+	Name    string     `toml:"name"`    // letters, digits, '-', '_' and '.'
+	Address netip.Addr `toml:"address"` // its own address, never an advertised one
+	Witness bool       `toml:"witness"` // votes on takeovers and serves nothing
+}
+
+// Service is one advertised address and the pair of nodes that serves it.
+type Service struct {
+	Name       string         `toml:"name"`
+	Advertised netip.AddrPort `toml:"advertised"` // what clients connect to
+	Nodes      []string       `toml:"nodes"`      // first: primary, second: backup
+	Upstream   string         `toml:"upstream"`   // host:port of the local web server, on each node
+	// Forward is the port by which clones of client segments reach the peer (DESIGN §3),
+	// 20000 + the advertised port unless set.
+	Forward         uint16        `toml:"forward"`
+	UpstreamTimeout time.Duration `toml:"upstream_timeout"` // whole reply of the web server
+	IdleTimeout     time.Duration `toml:"idle_timeout"`     // connection between two requests
+	Routes          []Route       `toml:"route"`
+}
+
+// Route gives the requests below a path another mode than Logged.
+type Route struct {
+	Path string `toml:"path"` // prefix, begins with '/'
+	Mode Mode   `toml:"mode"`
+}
+
+// Mode is how the replies of a route are protected (DESIGN §4).
+type Mode string
+
+// The modes. This version serves Logged only; Parse refuses the others and says so.
+const (
+	Logged      Mode = "logged"
+	Static      Mode = "static"
+	SyncStatic  Mode = "sync-static"
+	Deferred    Mode = "deferred"
+	Unprotected Mode = "unprotected"
+)
+
+// Timing holds every delay that decides a takeover. The defaults suit a local network.
+type Timing struct {
+	Heartbeat      time.Duration `toml:"heartbeat"`       // between two signs of life on the session
+	SuspectAfter   time.Duration `toml:"suspect_after"`   // silence that makes a peer suspect
+	ProbeEvery     time.Duration `toml:"probe_every"`     // between two ARP probes of a suspect
+	Probes         int           `toml:"probes"`          // probes without an answer that prove death
+	HangTimeout    time.Duration `toml:"hang_timeout"`    // silence of a daemon whose kernel answers
+	Lease          time.Duration `toml:"lease"`           // how long a stopped speaker goes on speaking
+	StartWait      time.Duration `toml:"start_wait"`      // before a node alone claims an empty address
+	ConfirmTimeout time.Duration `toml:"confirm_timeout"` // unconfirmed input: the flow falls to simplex
+	GossipProbe    time.Duration `toml:"gossip_probe"`    // between two membership probes
+	GossipTimeout  time.Duration `toml:"gossip_timeout"`  // answer to a membership probe
+	RejoinEvery    time.Duration `toml:"rejoin_every"`    // between two attempts to heal membership
+}
+
+// Limits bounds what clients can make a node hold.
+type Limits struct {
+	BodyMemory  Bytes `toml:"body_memory"`   // of one request or reply; more spills to state_dir
+	MaxFlows    int   `toml:"max_flows"`     // connections per service
+	MaxHalfOpen int   `toml:"max_half_open"` // unanswered SYNs per service, below the kernel's backlog
+	QueueLength int   `toml:"queue_length"`  // packets waiting in one kernel queue
+	Workers     int   `toml:"workers"`       // packet workers; 0: see WorkerCount
+}
+
+// WorkerCount returns Workers, or where that is 0 the smaller of 2 and the number of
+// processors.
+func (l Limits) WorkerCount() int {
+	if l.Workers > 0 {
+		return l.Workers
+	}
+	return min(2, runtime.NumCPU())
+}
+
+// Self returns the node that this file was loaded for.
+func (c *Config) Self() Node {
+	n, _ := c.Node(c.Name)
+	return n
+}
+
+// Node returns the node of that name and whether there is one.
+func (c *Config) Node(name string) (Node, bool) {
+	if i := c.Index(name); i >= 0 {
+		return c.Nodes[i], true
+	}
+	return Node{}, false
+}
+
+// Index returns the place of the named node in the file, counted from 0, or -1. With
+// len(Nodes) it decides which epochs a node may claim (invariant I5).
+func (c *Config) Index(name string) int {
+	return slices.IndexFunc(c.Nodes, func(n Node) bool { return n.Name == name })
+}
+
+// Peer returns the other node of a service's pair. It reports false when this node does not
+// serve the service.
+func (c *Config) Peer(s Service) (Node, bool) {
+	switch c.Name {
+	case s.Primary():
+		return c.Node(s.Backup())
+	case s.Backup():
+		return c.Node(s.Primary())
+	}
+	return Node{}, false
+}
+
+// Primary returns the name of the node that executes and speaks by default.
+func (s Service) Primary() string { return s.Nodes[0] }
+
+// Backup returns the name of the node that receives and stores by default.
+func (s Service) Backup() string { return s.Nodes[1] }
+
+// Has reports whether the named node is one of the service's.
+func (s Service) Has(node string) bool { return slices.Contains(s.Nodes, node) }
+
+// Mode returns the mode of a request's path: that of the longest route prefix, else Logged.
+func (s Service) Mode(path string) Mode {
+	mode, longest := Logged, -1
+	for _, r := range s.Routes {
+		if len(r.Path) > longest && len(path) >= len(r.Path) && path[:len(r.Path)] == r.Path {
+			mode, longest = r.Mode, len(r.Path)
+		}
+	}
+	return mode
+}

@@ -1,0 +1,48 @@
+package config
+
+import "time"
+
+// ForwardBase is added to the advertised port to get the default forwarding port.
+const ForwardBase = 20000
+
+// Default returns the settings of an empty file: every lesser setting has its default, and
+// nodes and services are missing.
+func Default() Config {
+	return Config{
+		SecretFile:  "/etc/ftgw/secret",
+		Socket:      "/run/ftgw/ftgw.sock",
+		StateDir:    "/var/lib/ftgw",
+		Metrics:     "127.0.0.1:9901",
+		SessionPort: 7950,
+		GossipPort:  7946,
+		Timing: Timing{
+			Heartbeat:      10 * time.Millisecond,
+			SuspectAfter:   50 * time.Millisecond,
+			ProbeEvery:     10 * time.Millisecond,
+			Probes:         3,
+			HangTimeout:    time.Second,
+			Lease:          300 * time.Millisecond,
+			StartWait:      5 * time.Second,
+			ConfirmTimeout: time.Second,
+			GossipProbe:    25 * time.Millisecond,
+			GossipTimeout:  10 * time.Millisecond,
+			RejoinEvery:    time.Second,
+		},
+		Limits: Limits{
+			BodyMemory:  1 << 20,
+			MaxFlows:    65536,
+			MaxHalfOpen: 1024,
+			QueueLength: 16384,
+		},
+	}
+}
+
+// setDefaults prepares an element of [[service]] before its keys are read. Forward depends
+// on a key and is filled in afterwards.
+func (s *Service) setDefaults() {
+	s.UpstreamTimeout = 60 * time.Second
+	s.IdleTimeout = 75 * time.Second
+}
+
+// setDefaults prepares an element of [[service.route]].
+func (r *Route) setDefaults() { r.Mode = Logged }

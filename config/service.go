@@ -1,0 +1,127 @@
+package config
+
+import (
+	"net/netip"
+	"slices"
+	"strings"
+)
+
+func checkServices(f *findings, c *Config) {
+	if len(c.Services) == 0 && !f.has("service") {
+		f.add("service", "write a [[service]] with name, advertised, nodes and upstream", "there is no service")
+	}
+	names, advertised := seen{}, seen{}
+	for i, s := range c.Services {
+		at := index("service", i)
+		checkName(f, at+".name", s.Name)
+		names.check(f, at+".name", s.Name)
+		checkAdvertised(f, at+".advertised", c, s.Advertised)
+		if s.Advertised.IsValid() {
+			advertised.check(f, at+".advertised", s.Advertised.String())
+		}
+		checkPair(f, at+".nodes", c, s)
+		checkUpstream(f, at+".upstream", s)
+		if s.UpstreamTimeout <= 0 && !f.has(at+".upstream_timeout") {
+			f.add(at+".upstream_timeout", `write it as in "60s"`, "%s is out of range", s.UpstreamTimeout)
+		}
+		if s.IdleTimeout <= 0 && !f.has(at+".idle_timeout") {
+			f.add(at+".idle_timeout", `write it as in "75s"`, "%s is out of range", s.IdleTimeout)
+		}
+		checkRoutes(f, at, s)
+	}
+	checkOwners(f, c)
+}
+
+func checkAdvertised(f *findings, at string, c *Config, a netip.AddrPort) {
+	if f.has(at) {
+		return
+	}
+	if !a.IsValid() {
+		f.add(at, `write it as in "192.0.2.100:80"`, "the advertised address is missing")
+		return
+	}
+	checkAddress(f, at, a.Addr())
+	if a.Port() == 0 {
+		f.add(at, "choose 1 to 65535", "0 is not a port")
+	}
+	for i, n := range c.Nodes {
+		if n.Address == a.Addr() {
+			f.add(at, "choose an address that no host has: it moves between them", "%s is the own address of %s", a.Addr(), index("node", i))
+		}
+		if n.Address.IsValid() && n.Address.Is4() != a.Addr().Is4() && c.serves(n.Name, a) {
+			f.add(at, "use one family", "%s and the address of %s are of different families", a.Addr(), index("node", i))
+		}
+	}
+	if c.Probe == a.Addr() && !f.has("probe") {
+		f.add("probe", "name a router or another host that is always there", "%s is an advertised address", c.Probe)
+	}
+	if a.Addr().Is6() && !f.has(at) {
+		f.add(at, "use an IPv4 address", "IPv6 is not available in this version")
+	}
+}
+
+// serves reports whether the named node serves the advertised address.
+func (c *Config) serves(node string, a netip.AddrPort) bool {
+	return slices.ContainsFunc(c.Services, func(s Service) bool { return s.Advertised == a && s.Has(node) })
+}
+
+func checkPair(f *findings, at string, c *Config, s Service) {
+	if f.has(at) {
+		return
+	}
+	if len(s.Nodes) < 2 {
+		f.add(at, "name the primary, then the backup", "a service needs two nodes, not %d", len(s.Nodes))
+	}
+	for i, name := range s.Nodes {
+		n, known := c.Node(name)
+		switch {
+		case f.has(index(at, i)):
+		case !known:
+			f.add(index(at, i), "write a [[node]] of that name, or correct it", "there is no node %q", name)
+		case n.Witness:
+			f.add(index(at, i), "name a node that serves", "%s is a witness and serves nothing", name)
+		case slices.Index(s.Nodes, name) < i:
+			f.add(index(at, i), "name two different nodes", "%s is named twice", name)
+		}
+	}
+	if len(s.Nodes) > 2 {
+		f.add(at, "name the primary and the backup", "more than two nodes are not available in this version")
+	}
+}
+
+func checkRoutes(f *findings, service string, s Service) {
+	paths := seen{}
+	for i, r := range s.Routes {
+		at := index(service+".route", i)
+		if !strings.HasPrefix(r.Path, "/") && !f.has(at+".path") {
+			f.add(at+".path", `write it as in "/static/"`, "%q does not begin with /", r.Path)
+		}
+		paths.check(f, at+".path", r.Path)
+		modes := []Mode{Logged, Static, SyncStatic, Deferred, Unprotected}
+		switch {
+		case f.has(at+".mode") || r.Mode == Logged:
+		case slices.Contains(modes, r.Mode):
+			f.add(at+".mode", "leave the route out: its requests are then logged", "mode %q is not available in this version", r.Mode)
+		default:
+			f.add(at+".mode", "write logged, static, sync-static, deferred or unprotected", "%q is not a mode", r.Mode)
+		}
+	}
+}
+
+// checkOwners holds services on one IP address to one pair, since the address has one owner.
+func checkOwners(f *findings, c *Config) {
+	first := make(map[netip.Addr]int)
+	for i, s := range c.Services {
+		addr := s.Advertised.Addr()
+		if !addr.IsValid() {
+			continue
+		}
+		j, shared := first[addr]
+		if !shared {
+			first[addr] = i
+		} else if !slices.Equal(s.Nodes, c.Services[j].Nodes) {
+			f.add(index("service", i)+".nodes", "name the same nodes in the same order, or use another address",
+				"%s has one owner, and %s names other nodes", addr, index("service", j))
+		}
+	}
+}
