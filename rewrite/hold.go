@@ -1,6 +1,9 @@
 package rewrite
 
-import "time"
+import (
+	"net/netip"
+	"time"
+)
 
 // Confirmed takes the peer's word of what its kernel holds and releases what waited for it
 // (I2): a SYN-ACK, or one fresh acknowledgment in the place of those that were held.
@@ -87,11 +90,11 @@ func (t *Table) Received(id FlowID, n uint64, eof bool, now time.Duration, o *Ou
 	}
 }
 
-// Confirmations appends what this host holds of every duplex flow for which the peer speaks,
-// for a session that was resumed.
-func (t *Table) Confirmations(dst []Confirmation) []Confirmation {
+// Confirmations appends what this host holds of every duplex flow of a service for which the
+// peer speaks, for a session that was resumed.
+func (t *Table) Confirmations(advertised netip.AddrPort, dst []Confirmation) []Confirmation {
 	for _, f := range t.flows {
-		if f.mode == Duplex && !f.speaker && f.phase != opening {
+		if f.id.Advertised == advertised && f.mode == Duplex && !f.speaker && f.phase != opening {
 			dst = append(dst, f.confirmation())
 		}
 	}

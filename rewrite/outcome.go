@@ -38,6 +38,9 @@ func (o *Outcome) reset() {
 	o.arena = o.arena[:0]
 }
 
+// Refuse makes o the outcome of a packet that no table has seen: dropped, and nothing to send.
+func (o *Outcome) Refuse(r Reason) { o.reset(); o.drop(r) }
+
 func (o *Outcome) drop(r Reason)   { o.Accept, o.Reason = false, r }
 func (o *Outcome) accept(r Reason) { o.Accept, o.Reason = true, r }
 
