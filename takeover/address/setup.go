@@ -1,0 +1,116 @@
+package address
+
+import (
+	"errors"
+	"fmt"
+	"math"
+	"net"
+	"net/netip"
+	"slices"
+
+	"github.com/vishvananda/netlink"
+	"golang.org/x/sys/unix"
+)
+
+// loopback is where advertised addresses live on every node, so that sockets bind to them
+// whoever owns them.
+const loopback = "lo"
+
+// Setup puts the advertised addresses on the loopback interface of this host, such that the
+// kernel neither answers ARP for them on iface, nor names them as sender there, nor chooses
+// them as source for connections of its own. Applying it twice changes nothing.
+//
+// undo takes the addresses away and then puts the settings back. It is for a clean removal
+// only: a program that just stops leaves all as it is, since that is the silent state. It
+// must run in the same network namespace.
+func Setup(iface string, advertised []netip.Addr) (undo func() error, err error) {
+	// The order matters: settings first, so that the address is never there and answered for.
+	changed, err := silenceARP(iface)
+	if err != nil {
+		return nil, errors.Join(fmt.Errorf("set up %s: %w", iface, err), putBack(changed))
+	}
+	if err := checkElsewhere(advertised); err != nil {
+		return nil, errors.Join(err, putBack(changed))
+	}
+	lo, err := netlink.LinkByName(loopback)
+	if err != nil {
+		return nil, errors.Join(fmt.Errorf("set up advertised addresses: interface lo: %w", err), putBack(changed))
+	}
+	undo = func() error { return teardown(lo, advertised, changed) }
+	for _, v := range advertised {
+		if err := netlink.AddrReplace(lo, loopbackAddr(v)); err != nil {
+			err = fmt.Errorf("add advertised address %v to lo: %w (CAP_NET_ADMIN is needed: run as root)", v, err)
+			return nil, errors.Join(err, undo())
+		}
+	}
+	return undo, nil
+}
+
+// loopbackAddr describes v as a host address that is no candidate for a source address: by
+// its scope for IPv4, by being deprecated for IPv6.
+func loopbackAddr(v netip.Addr) *netlink.Addr {
+	a := &netlink.Addr{
+		IPNet: &net.IPNet{IP: v.AsSlice(), Mask: net.CIDRMask(v.BitLen(), v.BitLen())},
+		Scope: unix.RT_SCOPE_HOST,
+	}
+	if v.Is6() {
+		a.Scope = unix.RT_SCOPE_UNIVERSE
+		a.Flags = unix.IFA_F_NODAD
+		a.ValidLft = math.MaxUint32 // for ever; PreferedLft 0 deprecates
+	}
+	return a
+}
+
+// checkElsewhere refuses an advertised address that some other interface holds: the kernel
+// answers ARP for that one.
+func checkElsewhere(advertised []netip.Addr) error {
+	links, err := netlink.LinkList()
+	if err != nil {
+		return fmt.Errorf("list interfaces: %w", err)
+	}
+	var errs []error
+	for _, l := range links {
+		if l.Attrs().Name == loopback {
+			continue
+		}
+		addrs, err := netlink.AddrList(l, netlink.FAMILY_ALL)
+		if err != nil {
+			return fmt.Errorf("list addresses of %s: %w", l.Attrs().Name, err)
+		}
+		for _, a := range addrs {
+			if v := addrOf(a.IP); slices.Contains(advertised, v) {
+				errs = append(errs, fmt.Errorf("advertised address %v is on interface %s, where the kernel would answer for it: ip addr del %v dev %[2]s", v, l.Attrs().Name, a.IPNet))
+			}
+		}
+	}
+	return errors.Join(errs...)
+}
+
+// teardown removes the addresses, and only when all are gone puts the settings back: with an
+// address left, the old settings would make the kernel answer for it.
+func teardown(lo netlink.Link, advertised []netip.Addr, changed []restore) error {
+	var errs []error
+	for _, v := range advertised {
+		err := netlink.AddrDel(lo, loopbackAddr(v))
+		if err != nil && !errors.Is(err, unix.EADDRNOTAVAIL) {
+			errs = append(errs, fmt.Errorf("remove advertised address %v from lo: %w", v, err))
+		}
+	}
+	if len(errs) > 0 {
+		return errors.Join(errs...)
+	}
+	return putBack(changed)
+}
+
+func putBack(changed []restore) error {
+	var errs []error
+	for _, r := range changed {
+		errs = append(errs, writeSysctl(r.iface, r.name, r.value))
+	}
+	return errors.Join(errs...)
+}
+
+func addrOf(ip net.IP) netip.Addr {
+	a, _ := netip.AddrFromSlice(ip)
+	return a.Unmap()
+}
