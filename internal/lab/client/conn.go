@@ -1,0 +1,92 @@
+// Package client is the client of the demo and the end-to-end tests: plain HTTP/1.1 on a
+// plain kernel TCP socket that knows nothing of two hosts. It never retries, checks every
+// byte of every reply, and measures how long it had to wait.
+package client
+
+import (
+	"bufio"
+	"context"
+	"fmt"
+	"net"
+	"net/netip"
+	"time"
+)
+
+// Namespace is where connections are opened; *lab.NS and *lab.Host are such.
+type Namespace interface{ Do(func() error) error }
+
+// Client makes connections to one address. It is safe for concurrent use.
+type Client struct {
+	Namespace Namespace
+	Target    string        // address and port
+	Source    netip.Addr    // the zero value leaves it to the kernel
+	Timeout   time.Duration // for each request as a whole; a longer one is a hang. 0 means 30 s
+}
+
+// Conn is one TCP connection. One goroutine at a time may use it.
+type Conn struct {
+	client *Client
+	tcp    net.Conn
+	in     *bufio.Reader
+	broken bool          // a request failed or the server said close
+	gap    time.Duration // the longest single wait for bytes since it was last reset
+	rate   int64         // bytes a second to read at most, 0 is unlimited
+}
+
+// Dial opens a connection. The caller closes it.
+func (c *Client) Dial(ctx context.Context) (*Conn, error) {
+	ctx, cancel := context.WithTimeout(ctx, c.timeout())
+	defer cancel()
+	d := net.Dialer{}
+	if c.Source.IsValid() {
+		d.LocalAddr = net.TCPAddrFromAddrPort(netip.AddrPortFrom(c.Source, 0))
+	}
+	conn := &Conn{client: c}
+	err := c.Namespace.Do(func() (err error) {
+		conn.tcp, err = d.DialContext(ctx, "tcp", c.Target)
+		return err
+	})
+	if err != nil {
+		return nil, fmt.Errorf("connect to %s: %w", c.Target, err)
+	}
+	conn.in = bufio.NewReaderSize(reader{conn}, 128<<10)
+	return conn, nil
+}
+
+// TCP returns the socket, for a test that wants to do something else with it.
+func (c *Conn) TCP() *net.TCPConn { return c.tcp.(*net.TCPConn) }
+
+// LocalAddr returns the client's end.
+func (c *Conn) LocalAddr() netip.AddrPort {
+	return c.tcp.LocalAddr().(*net.TCPAddr).AddrPort()
+}
+
+// Usable reports whether another request may be made.
+func (c *Conn) Usable() bool { return !c.broken }
+
+// Close closes the socket.
+func (c *Conn) Close() error { return c.tcp.Close() }
+
+func (c *Client) timeout() time.Duration {
+	if c.Timeout == 0 {
+		return 30 * time.Second
+	}
+	return c.Timeout
+}
+
+// reader measures how long each read is blocked, and reads no faster than the rate.
+type reader struct{ *Conn }
+
+func (r reader) Read(p []byte) (int, error) {
+	if r.rate > 0 {
+		p = p[:min(len(p), int(max(r.rate/50, 1)))] // steps of 20 ms
+	}
+	begin := time.Now()
+	n, err := r.tcp.Read(p)
+	took := time.Since(begin)
+	r.gap = max(r.gap, took)
+	if r.rate > 0 {
+		time.Sleep(time.Duration(n)*time.Second/time.Duration(r.rate) - took)
+	}
+	return n, err
+}

@@ -1,0 +1,209 @@
+// Package webapp is the web application of the demo and the end-to-end tests. Each execution
+// of a request replies differently and with the digest of its own reply, so that a client can
+// tell a whole reply from one spliced out of two, and notes itself in a journal, so that a
+// test can tell how often a request was executed.
+package webapp
+
+import (
+	"context"
+	"crypto/rand"
+	"crypto/sha256"
+	"encoding/hex"
+	"encoding/json"
+	"errors"
+	"fmt"
+	"hash"
+	"io"
+	mrand "math/rand/v2"
+	"net"
+	"net/http"
+	"strconv"
+	"time"
+)
+
+// Header fields of every reply.
+const (
+	HeaderDigest    = "X-Digest"    // sha256 of the body, in hex
+	HeaderExecution = "X-Execution" // differs at each execution
+	HeaderHost      = "X-Host"      // the host that executed
+)
+
+// maxBody bounds what one request may ask for, in bytes.
+const maxBody = 2 << 30
+
+// Options of Run.
+type Options struct {
+	Listen  string // address and port
+	Host    string // name in replies and in the journal
+	Journal string // file to append to; empty keeps none
+}
+
+// Uploaded is the reply to an upload.
+type Uploaded struct {
+	SHA256    string `json:"sha256"`
+	Size      int64  `json:"size"` // bytes
+	Execution string `json:"execution"`
+	Host      string `json:"host"`
+}
+
+// Run serves until ctx ends.
+func Run(ctx context.Context, o Options) error {
+	journal, err := OpenJournal(o.Journal)
+	if err != nil {
+		return err
+	}
+	defer journal.Close()
+	listener, err := net.Listen("tcp", o.Listen)
+	if err != nil {
+		return fmt.Errorf("web application: %w (choose another --listen)", err)
+	}
+	server := &http.Server{Handler: Handler(o.Host, journal), ReadHeaderTimeout: 30 * time.Second}
+	stop := context.AfterFunc(ctx, func() { server.Close() })
+	defer stop()
+	if err := server.Serve(listener); !errors.Is(err, http.ErrServerClosed) {
+		return fmt.Errorf("web application: %w", err)
+	}
+	return nil
+}
+
+// Handler returns the application:
+//
+//	GET, HEAD  /bytes?size=N&id=X[&delay=ms][&chunked=1][&early=1][&close=1]
+//	GET        /slow?ms=N&id=X
+//	POST, PUT  /upload?id=X[&delay=ms]
+//	GET        /status/CODE?id=X
+//
+// delay waits before the reply, early sends a 103 first, close ends the connection.
+func Handler(host string, journal *Journal) http.Handler {
+	a := app{host, journal}
+	mux := http.NewServeMux()
+	mux.HandleFunc("GET /bytes", func(w http.ResponseWriter, r *http.Request) {
+		a.bytes(w, r, number(r, "size"), number(r, "delay"))
+	})
+	mux.HandleFunc("GET /slow", func(w http.ResponseWriter, r *http.Request) { a.bytes(w, r, 256, number(r, "ms")) })
+	mux.HandleFunc("POST /upload", a.upload)
+	mux.HandleFunc("PUT /upload", a.upload)
+	mux.HandleFunc("GET /status/{code}", a.status)
+	return mux
+}
+
+type app struct {
+	host    string
+	journal *Journal
+}
+
+// begin notes the execution and sets the fields that all replies have.
+func (a app) begin(w http.ResponseWriter, r *http.Request, digest string, size int64) (execution string, ok bool) {
+	execution = rand.Text()
+	err := a.journal.Add(Entry{
+		Time: time.Now(), Host: a.host, Method: r.Method, ID: r.URL.Query().Get("id"), Execution: execution,
+		Digest: digest, Size: size, Key: r.Header.Get("Idempotency-Key"), Attempt: r.Header.Get("Ftgw-Attempt"),
+	})
+	if err != nil {
+		http.Error(w, err.Error(), http.StatusInternalServerError)
+		return "", false
+	}
+	w.Header().Set(HeaderExecution, execution)
+	w.Header().Set(HeaderHost, a.host)
+	if r.URL.Query().Get("close") != "" {
+		w.Header().Set("Connection", "close")
+	}
+	return execution, true
+}
+
+func (a app) bytes(w http.ResponseWriter, r *http.Request, size, delay int64) {
+	if size < 0 || size > maxBody || delay < 0 {
+		http.Error(w, "size or delay is missing or out of range", http.StatusBadRequest)
+		return
+	}
+	var seed [32]byte
+	rand.Read(seed[:])
+	digest := sha256.New()
+	io.CopyN(digest, mrand.NewChaCha8(seed), size) // neither end can fail
+	hexDigest := hexOf(digest)
+	if _, ok := a.begin(w, r, hexDigest, size); !ok {
+		return
+	}
+	if r.URL.Query().Get("early") != "" {
+		w.WriteHeader(http.StatusEarlyHints)
+	}
+	if !pause(r.Context(), delay) {
+		return
+	}
+	w.Header().Set(HeaderDigest, hexDigest)
+	w.Header().Set("Content-Type", "application/octet-stream")
+	if r.URL.Query().Get("chunked") == "" {
+		w.Header().Set("Content-Length", strconv.FormatInt(size, 10))
+	} else {
+		w.WriteHeader(http.StatusOK)
+		http.NewResponseController(w).Flush() // commits to chunks; a lost client shows below
+	}
+	if r.Method != http.MethodHead {
+		io.CopyN(w, mrand.NewChaCha8(seed), size) // fails only when the asker has gone
+	}
+}
+
+func (a app) upload(w http.ResponseWriter, r *http.Request) {
+	digest := sha256.New()
+	size, err := io.Copy(digest, r.Body)
+	if err != nil {
+		http.Error(w, err.Error(), http.StatusBadRequest)
+		return
+	}
+	hexDigest := hexOf(digest)
+	execution, ok := a.begin(w, r, hexDigest, size)
+	if !ok || !pause(r.Context(), max(0, number(r, "delay"))) {
+		return
+	}
+	reply, err := json.Marshal(Uploaded{hexDigest, size, execution, a.host})
+	if err != nil {
+		http.Error(w, err.Error(), http.StatusInternalServerError)
+		return
+	}
+	sum := sha256.Sum256(reply)
+	w.Header().Set(HeaderDigest, hex.EncodeToString(sum[:]))
+	w.Header().Set("Content-Type", "application/json")
+	w.Write(reply) // fails only when the asker has gone
+}
+
+func (a app) status(w http.ResponseWriter, r *http.Request) {
+	code, err := strconv.Atoi(r.PathValue("code"))
+	if err != nil || code < 200 || code > 599 {
+		http.Error(w, "no such status", http.StatusBadRequest)
+		return
+	}
+	empty := hexOf(sha256.New())
+	if _, ok := a.begin(w, r, empty, 0); !ok {
+		return
+	}
+	w.Header().Set(HeaderDigest, empty)
+	w.WriteHeader(code)
+}
+
+// pause waits; it is false when the request ended before.
+func pause(ctx context.Context, ms int64) bool {
+	if ms == 0 {
+		return true
+	}
+	select {
+	case <-time.After(time.Duration(ms) * time.Millisecond):
+		return true
+	case <-ctx.Done():
+		return false
+	}
+}
+
+// number returns the query's value: 0 if it is not there, -1 if it is no number.
+func number(r *http.Request, key string) int64 {
+	text := r.URL.Query().Get(key)
+	if text == "" {
+		return 0
+	}
+	n, err := strconv.ParseInt(text, 10, 64)
+	if err != nil {
+		return -1
+	}
+	return n
+}
+
+func hexOf(h hash.Hash) string { return hex.EncodeToString(h.Sum(nil)) }
