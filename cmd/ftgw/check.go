@@ -1,0 +1,44 @@
+package main
+
+import (
+	"fmt"
+
+	"github.com/spf13/cobra"
+
+	"github.com/ftgw/ftgw/config"
+)
+
+func checkCommand() *cobra.Command {
+	var file fileFlags
+	cmd := &cobra.Command{
+		Use:   "check",
+		Short: "List every mistake in the config file and the secret file",
+		Long: `Check reads the config file and the secret as run would, and lists every mistake with its
+line, its key and the remedy. It changes nothing. Nodes whose digests are equal have the
+same settings.
+
+Exit codes: 0 no mistake; 2 mistakes.`,
+		Example: `  ftgw check
+  ftgw check --config ./ftgw.toml --name web-b`,
+		Args: noArgs,
+		RunE: func(cmd *cobra.Command, _ []string) error {
+			cfg, err := file.load()
+			if err != nil {
+				return err
+			}
+			if _, err := config.ReadSecret(cfg.SecretFile); err != nil {
+				return codedError{exitUsage, err}
+			}
+			out := cmd.OutOrStdout()
+			fmt.Fprintf(out, "%s: no mistakes\nnode %s, %s\n", file.path, cfg.Name, cfg.Self().Address)
+			for _, s := range cfg.Services {
+				fmt.Fprintf(out, "service %s: %s, primary %s, backup %s\n", s.Name, s.Advertised, s.Primary(), s.Backup())
+			}
+			digest := cfg.Digest()
+			_, err = fmt.Fprintf(out, "digest %x\n", digest[:8])
+			return err
+		},
+	}
+	file.add(cmd)
+	return cmd
+}

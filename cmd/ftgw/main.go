@@ -1,0 +1,108 @@
+// Command ftgw keeps an advertised address and its TCP connections alive through the death of
+// either of the two hosts that serve it. Each subcommand is one file here; node.go joins the
+// parts of a node.
+package main
+
+import (
+	"context"
+	"errors"
+	"fmt"
+	"io"
+	"os"
+	"os/signal"
+	"strings"
+	"syscall"
+
+	"github.com/spf13/cobra"
+)
+
+// The exit codes, as the help names them.
+const (
+	exitFailed  = 1 // what was asked could not be done
+	exitUsage   = 2 // the command line or the config file is wrong
+	exitNoReply = 3 // no ftgw answers at the socket
+)
+
+func main() {
+	ctx, stop := signal.NotifyContext(context.Background(), syscall.SIGINT, syscall.SIGTERM)
+	context.AfterFunc(ctx, stop) // a second signal ends the program at once
+	os.Exit(execute(ctx, os.Args[1:], os.Stdout, os.Stderr))
+}
+
+// execute runs one command line and returns its exit code.
+func execute(ctx context.Context, args []string, out, errOut io.Writer) int {
+	root := rootCommand()
+	root.SetArgs(args)
+	root.SetOut(out)
+	root.SetErr(errOut)
+	err := root.ExecuteContext(ctx)
+	if err == nil {
+		return 0
+	}
+	fmt.Fprintf(errOut, "ftgw: %v\n", err)
+	var coded codedError
+	if errors.As(err, &coded) {
+		return coded.code
+	}
+	return exitFailed
+}
+
+const rootHelp = `ftgw serves one advertised address from two hosts. Both hold every TCP connection; when
+either dies, the other goes on where it stopped, and neither client nor web server notice
+more than a pause.
+
+Exit codes: 0 done; 1 failed; 2 the command line or the config file is wrong; 3 no ftgw
+answers at the socket.`
+
+const rootExample = `  ftgw demo                              see both hosts die, on this machine, in a minute
+  ftgw secret > /etc/ftgw/secret         once; then copy the file to the other host
+  ftgw check --config ftgw.toml          every mistake in the config file
+  ftgw run --config ftgw.toml            serve, on each host
+  ftgw status                            who serves what, and is it protected`
+
+func rootCommand() *cobra.Command {
+	root := &cobra.Command{
+		Use:           "ftgw",
+		Short:         "TCP connections that survive the death of a host",
+		Long:          rootHelp,
+		Example:       rootExample,
+		SilenceErrors: true,
+		SilenceUsage:  true,
+		Args:          knownCommand,
+		RunE:          func(cmd *cobra.Command, _ []string) error { return cmd.Help() },
+	}
+	root.SetFlagErrorFunc(func(cmd *cobra.Command, err error) error {
+		return codedError{exitUsage, fmt.Errorf("%w (see %s --help)", err, cmd.CommandPath())}
+	})
+	root.AddCommand(runCommand(), checkCommand(), statusCommand(), secretCommand(), versionCommand())
+	return root
+}
+
+// knownCommand refuses a first word that is no command.
+func knownCommand(cmd *cobra.Command, args []string) error {
+	if len(args) == 0 {
+		return nil
+	}
+	remedy := "see ftgw --help"
+	if near := cmd.SuggestionsFor(args[0]); len(near) > 0 {
+		remedy = "did you mean " + strings.Join(near, " or ") + "?"
+	}
+	return codedError{exitUsage, fmt.Errorf("there is no command %q (%s)", args[0], remedy)}
+}
+
+// noArgs refuses words after a command's flags.
+func noArgs(cmd *cobra.Command, args []string) error {
+	if len(args) == 0 {
+		return nil
+	}
+	return codedError{exitUsage, fmt.Errorf("%s takes no %q (see %s --help)", cmd.CommandPath(), args[0], cmd.CommandPath())}
+}
+
+// codedError is an error with an exit code of its own.
+type codedError struct {
+	code int
+	err  error
+}
+
+func (e codedError) Error() string { return e.err.Error() }
+func (e codedError) Unwrap() error { return e.err }

@@ -1,0 +1,109 @@
+package main
+
+import (
+	"bytes"
+	"os"
+	"path/filepath"
+	"runtime/debug"
+	"strings"
+	"testing"
+
+	"github.com/spf13/cobra"
+
+	"github.com/ftgw/ftgw/config"
+)
+
+func TestExitCodes(t *testing.T) {
+	dir := t.TempDir()
+	write := func(name, text string) string {
+		path := filepath.Join(dir, name)
+		if err := os.WriteFile(path, []byte(text), 0o600); err != nil {
+			t.Fatal(err)
+		}
+		return path
+	}
+	secret := write("secret", config.NewSecret())
+	good := write("good.toml", `secret_file = "`+secret+`"
+node = [{name = "web-a", address = "192.0.2.11"}, {name = "web-b", address = "192.0.2.12"}]
+[[service]]
+name = "shop"
+advertised = "192.0.2.100:80"
+nodes = ["web-a", "web-b"]
+upstream = "127.0.0.1:8080"
+`)
+	bad := write("bad.toml", "nme = 'x'\nnode = 3\n")
+	for _, tt := range []struct {
+		args string
+		code int
+		want string // part of what is printed
+	}{
+		{"", 0, "ftgw demo"},
+		{"--help", 0, "Exit codes"},
+		{"version", 0, "ftgw "},
+		{"secret", 0, "ftgw-secret-1 "},
+		{"stat", exitUsage, "did you mean status?"},
+		{"frobnicate", exitUsage, "ftgw --help"},
+		{"run --bogus", exitUsage, "run --help"},
+		{"run now", exitUsage, `takes no "now"`},
+		{"run --config " + bad, exitUsage, "line 1: nme: unknown key; did you mean name?"},
+		{"check --config " + bad, exitUsage, "line 2: node: is a number"},
+		{"check --config " + dir + "/none", exitUsage, "--config"},
+		{"check --name web-b --config " + good, 0, "service shop: 192.0.2.100:80, primary web-a, backup web-b"},
+		{"check --name web-c --config " + good, exitUsage, "one of web-a, web-b"},
+		{"status --socket " + dir + "/none", exitNoReply, "ftgw run"},
+	} {
+		t.Run(tt.args, func(t *testing.T) {
+			var out bytes.Buffer
+			code := execute(t.Context(), strings.Fields(tt.args), &out, &out)
+			if code != tt.code || !strings.Contains(out.String(), tt.want) {
+				t.Errorf("exit code %d, want %d with %q:\n%s", code, tt.code, tt.want, &out)
+			}
+		})
+	}
+}
+
+func TestCheckReadsTheSecret(t *testing.T) {
+	path := filepath.Join(t.TempDir(), "f.toml")
+	text, err := os.ReadFile("../../config/ftgw.example.toml")
+	if err != nil {
+		t.Fatal(err)
+	}
+	text = bytes.Replace(text, []byte("/etc/ftgw/secret"), []byte("/nonexistent/secret"), 1)
+	if err := os.WriteFile(path, text, 0o600); err != nil {
+		t.Fatal(err)
+	}
+	var out bytes.Buffer
+	if code := execute(t.Context(), []string{"check", "--config", path, "--name", "web-a"}, &out, &out); code != exitUsage {
+		t.Errorf("exit code %d: %s", code, &out)
+	}
+}
+
+// TestHelpTeaches holds every command that a user sees to an explanation and an example.
+func TestHelpTeaches(t *testing.T) {
+	var walk func(*cobra.Command)
+	walk = func(c *cobra.Command) {
+		if !c.Hidden && (c.Short == "" || c.Example == "" && c.Name() != "version") {
+			t.Errorf("%s explains nothing or has no example", c.CommandPath())
+		}
+		for _, sub := range c.Commands() {
+			walk(sub)
+		}
+	}
+	walk(rootCommand())
+}
+
+func TestVersion(t *testing.T) {
+	for _, tt := range []struct {
+		info debug.BuildInfo
+		want string
+	}{
+		{debug.BuildInfo{GoVersion: "go1.26", Main: debug.Module{Version: "v1.2.3"}}, "v1.2.3 go1.26"},
+		{debug.BuildInfo{GoVersion: "go1.26", Main: debug.Module{Version: "(devel)"}, Settings: []debug.BuildSetting{
+			{Key: "vcs.revision", Value: "0123456789abcdef"}, {Key: "vcs.modified", Value: "true"},
+		}}, "development 0123456789ab modified go1.26"},
+	} {
+		if got := versionOf(&tt.info); got != tt.want {
+			t.Errorf("version %q, want %q", got, tt.want)
+		}
+	}
+}

@@ -1,0 +1,93 @@
+package main
+
+import (
+	"context"
+	"encoding/json"
+	"errors"
+	"fmt"
+	"net"
+	"net/http"
+	"os"
+	"path/filepath"
+	"syscall"
+	"time"
+)
+
+// socketMode lets the owner and the group of the socket in.
+const socketMode = 0o660
+
+// listenSocket opens the operators' socket. A socket that nobody answers at is left over from
+// a dead run and is replaced; one where an ftgw answers means that this node runs already.
+// Closing the listener removes the file.
+func listenSocket(path string) (net.Listener, error) {
+	fail := func(err error, remedy string) (net.Listener, error) {
+		return nil, fmt.Errorf("open socket %s: %w (%s)", path, err, remedy)
+	}
+	const elsewhere = "set socket in the config file to a path that this user may write"
+	if err := os.MkdirAll(filepath.Dir(path), 0o755); err != nil {
+		return fail(err, elsewhere)
+	}
+	if info, err := os.Lstat(path); err == nil {
+		if info.Mode().Type() != os.ModeSocket {
+			return fail(errors.New("there is a file that is not a socket"), "remove it, or set socket in the config file")
+		}
+		conn, err := net.DialTimeout("unix", path, time.Second)
+		if err == nil {
+			conn.Close()
+			return fail(errors.New("ftgw is already running"), "ftgw status shows it; a second node on this host needs a socket of its own")
+		}
+		if !errors.Is(err, syscall.ECONNREFUSED) && !errors.Is(err, syscall.ENOENT) {
+			return fail(err, elsewhere)
+		}
+		if err := os.Remove(path); err != nil && !errors.Is(err, os.ErrNotExist) {
+			return fail(err, elsewhere)
+		}
+	}
+	l, err := net.Listen("unix", path)
+	if err != nil {
+		return fail(err, elsewhere)
+	}
+	if err := os.Chmod(path, socketMode); err != nil {
+		l.Close()
+		return fail(err, elsewhere)
+	}
+	return l, nil
+}
+
+// serveSocket answers operators on l until ctx ends; it closes l. The function is called from
+// many goroutines and returns what is true at that instant.
+func serveSocket(ctx context.Context, l net.Listener, status func() Status) error {
+	mux := http.NewServeMux()
+	mux.HandleFunc("GET /status", func(w http.ResponseWriter, _ *http.Request) {
+		text, err := json.Marshal(status())
+		if err != nil {
+			http.Error(w, err.Error(), http.StatusInternalServerError)
+			return
+		}
+		w.Header().Set("Content-Type", "application/json")
+		w.Write(append(text, '\n')) // an operator who went away is no error
+	})
+	server := &http.Server{Handler: mux, ReadHeaderTimeout: time.Second, WriteTimeout: 5 * time.Second, IdleTimeout: 5 * time.Second}
+	served := make(chan error, 1)
+	go func() { served <- server.Serve(l) }() // waited for below
+	select {
+	case err := <-served:
+		return fmt.Errorf("serve socket %s: %w", l.Addr(), err)
+	case <-ctx.Done():
+	}
+	grace, cancel := context.WithTimeout(context.WithoutCancel(ctx), time.Second)
+	defer cancel()
+	if server.Shutdown(grace) != nil {
+		server.Close()
+	}
+	<-served
+	return nil
+}
+
+// socketClient returns a client whose every request goes to the socket at path.
+func socketClient(path string) *http.Client {
+	dial := func(ctx context.Context, _, _ string) (net.Conn, error) {
+		return new(net.Dialer).DialContext(ctx, "unix", path)
+	}
+	return &http.Client{Timeout: 5 * time.Second, Transport: &http.Transport{DialContext: dial, DisableKeepAlives: true}}
+}

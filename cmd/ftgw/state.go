@@ -1,0 +1,76 @@
+package main
+
+import "time"
+
+// Status is what a node says of itself, as `ftgw status --json` prints it (DESIGN §6).
+type Status struct {
+	Node     string          `json:"node"`
+	Version  string          `json:"version"`
+	Peers    []PeerStatus    `json:"peers"`
+	Services []ServiceStatus `json:"services"`
+	// Drops counts packets and records that were dropped since the start, by reason.
+	Drops map[string]uint64 `json:"drops"`
+}
+
+// PeerStatus is another node as this one sees it.
+type PeerStatus struct {
+	Name  string `json:"name"`
+	State string `json:"state"`  // alive, suspect, dead or left
+	RTT   int64  `json:"rtt_us"` // of the last exchange of heartbeats, microseconds; 0: none yet
+}
+
+// ServiceStatus is one advertised address.
+type ServiceStatus struct {
+	Name       string `json:"name"`
+	Advertised string `json:"advertised"`
+	Role       string `json:"role"`  // primary, backup, sole, fenced, joining or witness
+	Mode       string `json:"mode"`  // duplex or simplex, for new flows
+	Owner      string `json:"owner"` // the node that answers for the address; empty: nobody known
+	Epoch      uint64 `json:"epoch"`
+	Peer       string `json:"peer"`
+	InSync     bool   `json:"in_sync"`
+	Upstream   string `json:"upstream"` // healthy or failing
+
+	Flows     FlowCounts     `json:"flows"`
+	Exchanges ExchangeCounts `json:"exchanges"`
+	IfDied    Forecast       `json:"if_peer_died_now"`
+	// LastTakeover is the latest one by this node since its start, or nil.
+	LastTakeover *Takeover `json:"last_takeover,omitempty"`
+}
+
+// FlowCounts are the connections of this moment.
+type FlowCounts struct {
+	Duplex  int `json:"duplex"`
+	Simplex int `json:"simplex"`
+}
+
+// ExchangeCounts are requests since the start, by what became of them.
+type ExchangeCounts struct {
+	Delivered   uint64 `json:"delivered"`
+	Replayed    uint64 `json:"replayed"`   // stored reply finished by the survivor
+	Reexecuted  uint64 `json:"reexecuted"` // executed by the survivor
+	Unprotected uint64 `json:"unprotected"`
+	Failed      uint64 `json:"failed"`
+}
+
+// Forecast is what the peer's death at this moment would mean, in connections and, for
+// Reexecute, requests.
+type Forecast struct {
+	Survive   int `json:"survive"`
+	Lost      int `json:"lost"`
+	Reexecute int `json:"reexecute"`
+}
+
+// Takeover is the record of one claim.
+type Takeover struct {
+	Epoch  uint64         `json:"epoch"`
+	Reason string         `json:"reason"`
+	At     time.Time      `json:"at"`
+	Steps  []TakeoverStep `json:"steps"` // in the order they were done (invariant I6)
+}
+
+// TakeoverStep is one step and when it was done.
+type TakeoverStep struct {
+	Name string  `json:"name"`
+	AtMS float64 `json:"at_ms"` // milliseconds since the claim was decided
+}
