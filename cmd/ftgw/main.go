@@ -74,7 +74,7 @@ func rootCommand() *cobra.Command {
 	root.SetFlagErrorFunc(func(cmd *cobra.Command, err error) error {
 		return codedError{exitUsage, fmt.Errorf("%w (see %s --help)", err, cmd.CommandPath())}
 	})
-	root.AddCommand(runCommand(), checkCommand(), statusCommand(), secretCommand(), versionCommand())
+	root.AddCommand(runCommand(), checkCommand(), statusCommand(), secretCommand(), versionCommand(), labAppCommand())
 	return root
 }
 
