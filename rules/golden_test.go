@@ -1,0 +1,102 @@
+package rules
+
+import (
+	"flag"
+	"net"
+	"net/netip"
+	"os"
+	"strings"
+	"testing"
+	"time"
+
+	"github.com/google/go-cmp/cmp"
+)
+
+var update = flag.Bool("update", false, "write the golden files anew")
+
+func testSpec() Spec {
+	return Spec{
+		Services: []Service{{
+			Advertised: netip.MustParseAddrPort("192.0.2.100:80"),
+			Own:        netip.MustParseAddr("192.0.2.11"),
+			Peer:       netip.MustParseAddr("192.0.2.12"),
+			PeerMAC:    net.HardwareAddr{2, 0, 0, 0, 0, 12},
+			Forward:    20080,
+		}},
+		QueueBase: 100, Workers: 1,
+		MarkSend: 0xf7e1, MarkLocal: 0xf7e2,
+		Lease: 300 * time.Millisecond,
+	}
+}
+
+// twoFamilies has two services on one address and a third on an IPv6 address.
+func twoFamilies() Spec {
+	s := testSpec()
+	second := s.Services[0]
+	second.Advertised = netip.MustParseAddrPort("192.0.2.100:443")
+	second.Forward = 20443
+	third := Service{
+		Advertised: netip.MustParseAddrPort("[2001:db8::100]:80"),
+		Own:        netip.MustParseAddr("2001:db8::11"),
+		Peer:       netip.MustParseAddr("2001:db8::12"),
+		Forward:    20080,
+	}
+	s.Services = append(s.Services, second, third)
+	s.Workers = 2
+	return s
+}
+
+func TestText(t *testing.T) {
+	for name, c := range map[string]struct {
+		spec   Spec
+		native bool
+	}{
+		"one":    {testSpec(), false},
+		"native": {twoFamilies(), true},
+	} {
+		t.Run(name, func(t *testing.T) {
+			file := "testdata/" + name + ".nft"
+			got := Text(c.spec, c.native)
+			if *update {
+				if err := os.WriteFile(file, []byte(got), 0o644); err != nil {
+					t.Fatal(err)
+				}
+			}
+			want, err := os.ReadFile(file)
+			if err != nil {
+				t.Fatal(err)
+			}
+			if diff := cmp.Diff(string(want), got); diff != "" {
+				t.Errorf("rules changed; review, then go test ./rules -run TestText -update\n%s", diff)
+			}
+			if strings.Contains(got, "bypass") {
+				t.Error("a queue fails open")
+			}
+		})
+	}
+}
+
+func TestSpecMistakes(t *testing.T) {
+	for name, c := range map[string]struct {
+		break_ func(*Spec)
+		want   string
+	}{
+		"no service":   {func(s *Spec) { s.Services = nil }, "no service"},
+		"no worker":    {func(s *Spec) { s.Workers = 0 }, "workers"},
+		"queues":       {func(s *Spec) { s.QueueBase = 65535 }, "workers"},
+		"marks":        {func(s *Spec) { s.MarkLocal = s.MarkSend }, "marks"},
+		"lease":        {func(s *Spec) { s.Lease = 0 }, "lease"},
+		"family":       {func(s *Spec) { s.Services[0].Peer = netip.MustParseAddr("2001:db8::1") }, "family"},
+		"unset":        {func(s *Spec) { s.Services[0].Own = netip.Addr{} }, "must be set"},
+		"same address": {func(s *Spec) { s.Services[0].Own = s.Services[0].Peer }, "different"},
+		"mac":          {func(s *Spec) { s.Services[0].PeerMAC = net.HardwareAddr{1} }, "6 bytes"},
+	} {
+		t.Run(name, func(t *testing.T) {
+			s := testSpec()
+			c.break_(&s)
+			if _, err := Install(s); err == nil || !strings.Contains(err.Error(), c.want) {
+				t.Errorf("Install: %v, want an error with %q", err, c.want)
+			}
+		})
+	}
+}

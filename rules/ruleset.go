@@ -1,0 +1,167 @@
+package rules
+
+import (
+	"fmt"
+	"net/netip"
+
+	"github.com/google/nftables"
+	"github.com/google/nftables/expr"
+)
+
+// Reasons of drops, the keys of Bundle.Drops.
+const (
+	DropFragment   = "fragment"    // a fragment sent to an advertised address
+	DropNotServed  = "not-served"  // anything else to an advertised address but not to a service
+	DropOwnSource  = "peer-source" // to a forwarding port, from the peer's own address
+	DropNotPeer    = "not-peer"    // to a forwarding port, not from the peer's MAC, or a fragment
+	DropNotService = "not-service" // from an advertised address, by no service
+	DropNoLease    = "no-lease"    // from an advertised address, without a lease
+	DropUnhashed   = "unhashed"    // a segment too short to choose a worker for
+)
+
+// rule is a line of a chain. Dropping rules have a reason and a counter.
+type rule struct {
+	reason string
+	parts  []part
+}
+
+// chain is a base chain if hook is not nil.
+type chain struct {
+	name     string
+	hook     *nftables.ChainHook
+	priority *nftables.ChainPriority
+	rules    []rule
+}
+
+func (c *chain) add(parts ...part) { c.rules = append(c.rules, rule{parts: parts}) }
+
+func (c *chain) drop(reason string, parts ...part) {
+	c.rules = append(c.rules, rule{reason: reason, parts: append(parts, counter(), drop())})
+}
+
+// leaseSet returns the name of the set that holds a while this host may speak for it.
+func leaseSet(a netip.Addr) string {
+	if a.Is4() {
+		return "lease4"
+	}
+	return "lease6"
+}
+
+func spreadChain(in, v4 bool) string {
+	direction, family := "out", 6
+	if in {
+		direction = "in"
+	}
+	if v4 {
+		family = 4
+	}
+	return fmt.Sprintf("%s%d", direction, family)
+}
+
+// ruleset returns the chains of spec, those that are jumped to first.
+func ruleset(s Spec, native bool) []chain {
+	var chains []chain
+	for _, v4 := range []bool{true, false} {
+		for _, a := range s.addresses() {
+			if a.Is4() == v4 {
+				chains = append(chains, spread(s, true, v4, native), spread(s, false, v4, native))
+				break
+			}
+		}
+	}
+	chains = append(chains, peerChains(s, native)...)
+	return append(chains, prerouting(s, native), output(s), postrouting(s))
+}
+
+// spread queues each flow to its worker's queue.
+func spread(s Spec, in, v4, native bool) chain {
+	c := chain{name: spreadChain(in, v4)}
+	base := s.QueueBase
+	if !in {
+		base += uint16(s.Workers)
+	}
+	c.add(notrack())
+	if s.Workers == 1 {
+		c.add(queue(base, native))
+		return c
+	}
+	for i := range s.Workers {
+		c.add(worker(i, s.Workers, v4, in), queue(base+uint16(i), native))
+	}
+	c.drop(DropUnhashed)
+	return c
+}
+
+func clonesChain(pair int) string { return fmt.Sprintf("clones%d", pair) }
+func errorsChain(pair int) string { return fmt.Sprintf("errors%d", pair) }
+
+// peerChains returns, for each pair of hosts, who may send to the forwarding port and whose
+// ICMP errors are clones. UpdatePeerMAC replaces their rules.
+func peerChains(s Spec, native bool) []chain {
+	var chains []chain
+	for i, v := range s.pairs() {
+		clones, errs := chain{name: clonesChain(i)}, chain{name: errorsChain(i)}
+		clones.drop(DropOwnSource, from(v.Peer))
+		match := []part{fragment(v.Peer.Is4(), true)}
+		if v.PeerMAC != nil {
+			match = append(match, fromMAC(v.PeerMAC))
+			errs.add(from(v.Peer), goBack()) // its own errors are the kernel's business
+			errs.add(fromMAC(v.PeerMAC), notrack(), queue(s.QueueBase, native))
+		}
+		clones.add(append(match, goTo(spreadChain(true, v.Peer.Is4())))...)
+		clones.drop(DropNotPeer)
+		chains = append(chains, clones, errs)
+	}
+	return chains
+}
+
+func prerouting(s Spec, native bool) chain {
+	c := chain{name: "prerouting", hook: nftables.ChainHookPrerouting, priority: nftables.ChainPriorityRaw}
+	c.add(loopback(expr.MetaKeyIIFNAME, expr.CmpOpEq), marked(s.MarkLocal), notrack(), accept())
+	for _, a := range s.addresses() {
+		c.drop(DropFragment, to(a), fragment(a.Is4(), false))
+		for _, v := range s.Services {
+			if v.Advertised.Addr() == a {
+				c.add(to(a), tcpPort(v.Advertised.Port(), false), goTo(spreadChain(true, a.Is4())))
+			}
+		}
+		for _, icmp := range icmpErrors(a.Is4()) {
+			c.add(to(a), icmp, notrack(), queue(s.QueueBase, native))
+		}
+		c.drop(DropNotServed, to(a))
+	}
+	for i, pair := range s.pairs() {
+		for _, v := range s.Services {
+			if v.Own == pair.Own && v.Peer == pair.Peer {
+				c.add(to(v.Own), tcpPort(v.Forward, false), goTo(clonesChain(i)))
+			}
+		}
+		for _, icmp := range icmpErrors(pair.Own.Is4()) {
+			c.add(to(pair.Own), icmp, jump(errorsChain(i)))
+		}
+	}
+	return c
+}
+
+func output(s Spec) chain {
+	c := chain{name: "output", hook: nftables.ChainHookOutput, priority: nftables.ChainPriorityRaw}
+	for _, a := range s.addresses() {
+		c.add(from(a), marked(s.MarkSend), notrack(), accept())
+		for _, v := range s.Services {
+			if v.Advertised.Addr() == a {
+				c.add(from(a), tcpPort(v.Advertised.Port(), true), goTo(spreadChain(false, a.Is4())))
+			}
+		}
+		c.drop(DropNotService, from(a))
+	}
+	return c
+}
+
+// postrouting comes after everything else, so that nothing from V gets past the lease.
+func postrouting(s Spec) chain {
+	c := chain{name: "postrouting", hook: nftables.ChainHookPostrouting, priority: nftables.ChainPriorityRef(300)}
+	for _, a := range s.addresses() {
+		c.drop(DropNoLease, from(a), loopback(expr.MetaKeyOIFNAME, expr.CmpOpNeq), withoutLease(a))
+	}
+	return c
+}
