@@ -191,9 +191,11 @@ func icmpSum(b []byte, l4 int) uint64 {
 
 // AppendUnreachable appends an ICMP error from address from to the source of the IP packet
 // quoted, and returns the longer slice: host unreachable for IPv4, no route for IPv6. A kernel
-// that is told so about its first unacknowledged segment takes its retransmission timer back
-// from the backoff and retries (RFC 6069). It returns dst unchanged if quoted is not a whole
-// IP header or from is of another family. quoted must not overlap dst.
+// that is told so about its first unacknowledged segment, after a retransmission, takes one
+// doubling of its timer back (RFC 6069) and retries at once if the shorter time is over. So
+// the same error is given as many times as the timer may have been doubled: eight in a row made
+// Linux retry within a millisecond and start over at 200 ms. It returns dst unchanged if
+// quoted is not a whole IP header or from is of another family. quoted must not overlap dst.
 func AppendUnreachable(dst []byte, from netip.Addr, quoted []byte) []byte {
 	ip, r := parseIP(quoted, true)
 	if r != OK || from.Is6() != (quoted[0]>>4 == 6) || !from.IsValid() {
