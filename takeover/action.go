@@ -1,0 +1,82 @@
+package takeover
+
+import (
+	"fmt"
+	"strings"
+)
+
+// Do says what is to be done. Everything may be done twice without harm.
+type Do uint8
+
+// What a Machine asks for, with the fields of Action that are set besides Do and Why.
+const (
+	// Asking. Answers come back as events.
+
+	ProbeConnect    Do = iota // a fresh connect to the peer's session port
+	ProbePeer                 // one ARP request for the peer's own address
+	ProbeGateway              // one for the probe address
+	ProbeAdvertised           // one for the advertised address
+	WriteEpoch                // put Epoch on disk: EpochWritten or EpochWriteFailed follows
+
+	// Serving.
+
+	Publish     // tell the peer Machine.View at once, by every channel there is
+	AbandonPeer // end the session with the process Boot and take no record from it any more
+	Promote     // flows become simplex here and the voice is ours; Empty: there are none. Epoch
+	OpenGate    // let segments from the advertised address out, while RenewUntil allows it
+	CloseGate   // delete the lease
+	Own         // answer who-has for the advertised address, while AnswerUntil allows it
+	Disown      // stop answering
+	Announce    // tell the subnet where the address is
+	ReleaseHeld // send what waited for the peer
+	Duplex      // new flows are shared with the process Boot at Epoch; Speaker, Owner: this node's part
+	Fence       // kill the flows without a word to the clients: FenceDone follows
+	dos         = iota
+)
+
+// String returns the name used in transcripts and logs.
+func (d Do) String() string {
+	names := [dos]string{"probe-connect", "probe-peer", "probe-gateway", "probe-advertised",
+		"write-epoch", "publish", "abandon-peer", "promote", "open-gate", "close-gate", "own", "disown",
+		"announce", "release-held", "duplex", "fence"}
+	if d < Do(dos) {
+		return names[d]
+	}
+	return fmt.Sprintf("do(%d)", uint8(d))
+}
+
+// Action is one thing to do. The actions of one Step are done in order, each finished (or,
+// for probes and writes, begun) before the next.
+type Action struct {
+	Do             Do
+	Epoch          Epoch
+	Boot           Boot
+	Speaker, Owner bool
+	Empty          bool
+	Why            string // for a person, on decisions only
+}
+
+// String returns one line of a transcript.
+func (a Action) String() string {
+	var b strings.Builder
+	b.WriteString(a.Do.String())
+	if a.Do == WriteEpoch || a.Do == Promote || a.Do == Duplex {
+		fmt.Fprintf(&b, " epoch=%d", a.Epoch)
+	}
+	if a.Boot != (Boot{}) {
+		fmt.Fprintf(&b, " boot=%v", a.Boot)
+	}
+	if a.Empty {
+		b.WriteString(" empty")
+	}
+	if a.Speaker {
+		b.WriteString(" speaker")
+	}
+	if a.Owner {
+		b.WriteString(" owner")
+	}
+	if a.Why != "" {
+		fmt.Fprintf(&b, " %q", a.Why)
+	}
+	return b.String()
+}

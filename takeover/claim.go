@@ -1,0 +1,175 @@
+package takeover
+
+import "time"
+
+// claim is a decision to serve alone that is not carried out yet. The epoch's number is being
+// written; a witness' grant and a fence command belong before that.
+type claim struct {
+	epoch Epoch
+	why   string
+	sure  bool // it rests on R, which no sign of life undoes
+}
+
+// cause is why voice and answers are withheld.
+type cause uint8
+
+const (
+	notHeld  cause = iota
+	linkDead       // no S, no G
+	checking       // stood still, or the link came back: is our epoch still the highest?
+)
+
+// hold withholds voice and answers while the role is kept.
+type hold struct {
+	cause cause
+	at    time.Duration // it began
+	doubt bool          // for so long that the peer may have claimed and died
+}
+
+// String returns the cause in words, or nothing.
+func (h hold) String() string {
+	return [...]string{"", "own link dead", "checking for a higher epoch"}[h.cause]
+}
+
+// claimFlows claims from within a pair, or gives the flows up if the peer may have changed them.
+func (m *Machine) claimFlows(why string, sure bool) {
+	if m.hold.doubt {
+		m.fence(why + ", but this node could not see whether it claimed before")
+		return
+	}
+	m.begin(why, sure)
+}
+
+// claimEmpty claims as a node without flows (I6).
+func (m *Machine) claimEmpty(why string) {
+	if m.now < m.cfg.StartWait {
+		m.why = why + "; waiting for start_wait"
+		return
+	}
+	m.begin(why, false)
+}
+
+func (m *Machine) begin(why string, sure bool) {
+	if m.claim != nil {
+		m.claim.sure = m.claim.sure || sure
+		return
+	}
+	if m.now < m.retry {
+		return
+	}
+	m.seen = m.seen.Next(m.cfg.Index, m.cfg.Nodes)
+	m.claim = &claim{epoch: m.seen, why: why, sure: sure}
+	m.adopt = 0
+	m.why = why
+	m.do(Action{Do: WriteEpoch, Epoch: m.seen, Why: why})
+}
+
+// callOff drops a claim that is not carried out. Its number was told to nobody, so the disk
+// may forget it again; otherwise a restart would fence a peer that did nothing wrong.
+func (m *Machine) callOff(why string) {
+	m.claim = nil
+	m.why = why
+	m.do(Action{Do: WriteEpoch, Epoch: m.epoch, Why: "claim called off: " + why})
+}
+
+func (m *Machine) epochWritten(e Epoch) {
+	switch {
+	case m.claim != nil && m.claim.epoch == e:
+		m.carryOut()
+	case m.adopt != 0 && m.adopt == e && m.role == Joining:
+		m.epoch, m.adopt = e, 0
+	}
+}
+
+func (m *Machine) epochWriteFailed(e Epoch) {
+	if m.claim != nil && m.claim.epoch == e || m.adopt == e {
+		m.claim, m.adopt = nil, 0
+		m.retry = m.now + m.cfg.SuspectAfter
+		m.why = "the epoch could not be written: look at the disk of state_dir"
+	}
+}
+
+// carryOut is the claim itself, in the order of I6.
+func (m *Machine) carryOut() {
+	c, old, empty := m.claim, m.mate, m.role == Joining
+	m.claim, m.mate, m.mated, m.hold = nil, Boot{}, false, hold{}
+	m.role, m.owner, m.epoch, m.why = Sole, true, c.epoch, c.why
+	m.ev.gone = ""
+	m.ev.gateway = m.now // its patience with the gateway begins here
+	if old != (Boot{}) {
+		m.do(Action{Do: AbandonPeer, Boot: old})
+		if m.peer.boot == old {
+			m.peer.up, m.peer.heard = false, false
+		}
+	}
+	m.do(Action{Do: Publish},
+		Action{Do: Promote, Epoch: c.epoch, Empty: empty, Why: c.why},
+		Action{Do: OpenGate}, Action{Do: Own}, Action{Do: Announce}, Action{Do: ReleaseHeld})
+}
+
+// fence ends all that this node does for the address (I5).
+func (m *Machine) fence(why string) {
+	m.claim, m.mate, m.mated, m.hold = nil, Boot{}, false, hold{}
+	m.role, m.owner, m.why = Fenced, false, why
+	m.do(Action{Do: CloseGate}, Action{Do: Disown}, Action{Do: Fence, Why: why}, Action{Do: Publish})
+}
+
+// withhold makes this node silent without giving up its role.
+func (m *Machine) withhold(c cause) {
+	if m.hold.cause == notHeld {
+		m.hold.at = m.now
+		if m.speaker() {
+			m.do(Action{Do: CloseGate})
+		}
+		if m.owner {
+			m.do(Action{Do: Disown})
+		}
+	}
+	if c == linkDead && m.hold.cause != linkDead {
+		m.hold.at = m.now
+	}
+	m.hold.cause = c
+}
+
+// resume ends a hold.
+func (m *Machine) resume(why string) {
+	m.hold, m.why = hold{}, why
+	m.ev.gateway = m.now
+	if m.speaker() {
+		m.do(Action{Do: OpenGate, Why: why})
+	}
+	if m.owner {
+		m.do(Action{Do: Own}, Action{Do: Announce})
+	}
+}
+
+// linkBack listens anew after the own link was dead. Whatever was not seen meanwhile is asked
+// of the peer; if that is dead then, only a short blindness is no doubt.
+func (m *Machine) linkBack() {
+	m.hold.doubt = m.hold.doubt || m.inPair() && m.now-m.hold.at >= m.cfg.HangTimeout
+	m.hold.cause = checking
+	m.listenAnew()
+}
+
+// stalled handles a gap between two events: this process stood still, and what it knows, and
+// what waits in its buffers, is as old as the gap.
+func (m *Machine) stalled(gap time.Duration) {
+	if m.claim != nil {
+		m.callOff("this process stood still")
+	}
+	m.ev.gone = ""
+	m.listenAnew()
+	if !m.serving() {
+		return
+	}
+	if m.hold.cause != linkDead {
+		m.withhold(checking)
+	}
+	m.hold.doubt = m.hold.doubt || m.inPair() && gap >= m.cfg.HangTimeout
+	m.why = "this process stood still"
+}
+
+func (m *Machine) listenAnew() {
+	m.ev.since = m.now
+	m.ev.round = round{}
+}

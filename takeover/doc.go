@@ -1,0 +1,59 @@
+// Package takeover decides who serves an advertised address: one Machine for one address on
+// one node. It knows no clock, socket or goroutine: events carry the time, Step returns what
+// is to be done, in the order in which it must be done, and the same events always give the
+// same actions (DESIGN §5; invariants I3, I5, I6 of §2).
+//
+// # Roles
+//
+//	                     both joining: agree
+//	            ┌────────────────────────────────────────┐
+//	            │  the peer serves alone: become its     │
+//	            │  missing half, as backup               ▼
+//	start ─► joining ─────────────────────────► primary | backup
+//	            │  ▲                                 │    ▲
+//	 start_wait │  │ flows are dead                  │    │ a newcomer reports itself
+//	 + evidence │  │ (FenceDone)               claim │    │ paired: primary, and
+//	  (empty)   │  │                     on evidence │    │ still the owner
+//	            │  └──────── fenced ◄─────────┐      ▼    │
+//	            │              a higher epoch ├───── sole ┘
+//	            └─────────────────────────────┼───────▲
+//	                                          └─ primary | backup
+//
+// The primary speaks; in a pair formed by two joining nodes the backup answers for the address
+// (is its owner), in a pair formed with a survivor the survivor goes on doing both. Sole
+// speaks and answers. Joining and fenced nodes do neither.
+//
+// # Evidence
+//
+// S is any event that only the peer's living daemon can cause, younger than SuspectAfter. R is
+// a fresh connect refused, a hello with a new boot ID, or the peer's farewell. A and G are
+// answers in one round of ARP probes, begun after S was missed, so an answer never counts for
+// a later suspicion. What is missed in one round counts only if every probe of it had
+// ProbeEvery to be answered, however late the ticks came.
+//
+// A claim is: WriteEpoch, and once that is on disk AbandonPeer, Publish, Promote, OpenGate, Own,
+// Announce, ReleaseHeld (I6). A sign of life that arrives before the write is done calls off a
+// claim, unless it rests on R. Numbers are claimed by residue, so that two claims never tie (I5),
+// and a number once tried is never tried again by the same process.
+//
+// # Voice
+//
+// Two times bound what a node may do without hearing anything more: RenewUntil (the lease of
+// the voice) and AnswerUntil (who-has for the address). Both end when the machine itself is not
+// stepped, so a daemon that stands still loses them. A primary's also ends with the echo: the
+// peer claims against a hung speaker no sooner than HangTimeout after it heard it, and the echo
+// proves when that was at the earliest. So the lease lapses at 0.7 HangTimeout after the stamp
+// that was echoed, whatever is still queued in some buffer.
+//
+// A node that stood still, or whose link was dead, withholds voice and answers ("held") until
+// an echo younger than that shows that its epoch is still the highest. If the peer is dead
+// instead, it claims; but after HangTimeout or more of not looking, the peer may have served and
+// died meanwhile, so the flows are given up rather than continued with other bytes (I4).
+//
+// # What is left open here
+//
+// Without a witness, two hosts that both reach the gateway but not each other cannot be told
+// from two deaths: both claim, and on heal the lower epoch fences itself. A witness' grant and
+// a fence command are further steps between the decision to claim and WriteEpoch (see claim.go);
+// a switchover is an agreement like those of pair.go.
+package takeover

@@ -1,0 +1,98 @@
+package takeover
+
+import (
+	"fmt"
+	"time"
+)
+
+// Boot names one run of a daemon, random at each start. Zero means none.
+type Boot [16]byte
+
+// String returns the first four bytes in hexadecimal, or "none".
+func (b Boot) String() string {
+	if b == (Boot{}) {
+		return "none"
+	}
+	return fmt.Sprintf("%x", b[:4])
+}
+
+// Role is what a node is to one advertised address (DESIGN §6).
+type Role uint8
+
+// The roles. Witnesses run no Machine.
+const (
+	Joining Role = iota // holds no flow, waits for a pair or claims empty
+	Primary             // in duplex, the speaker
+	Backup              // in duplex, the other one
+	Sole                // speaks and answers alone
+	Fenced              // saw a higher epoch, its flows are being killed
+)
+
+// String returns the word of DESIGN §6.
+func (r Role) String() string {
+	names := [...]string{"joining", "primary", "backup", "sole", "fenced"}
+	if int(r) < len(names) {
+		return names[r]
+	}
+	return fmt.Sprintf("role(%d)", uint8(r))
+}
+
+// View is what a node tells its peer of itself, in every heartbeat.
+type View struct {
+	Epoch  Epoch
+	Role   Role
+	Owner  bool // it answers for the advertised address
+	Paired bool // it is in duplex with the process that it tells this to
+}
+
+// Kind says what happened.
+type Kind uint8
+
+// The kinds of events, with the fields of Event that they use besides Now.
+const (
+	Tick Kind = iota // time went on: at least every Config.ProbeEvery
+
+	// The peer's daemon lives (S).
+
+	Sign        // a sign of any sort: gossip, a clone; Epoch if it bears one
+	SessionUp   // hellos were exchanged: Boot, Epoch, Unequal
+	SessionDown // the session broke
+	PeerState   // a heartbeat on the session: Boot, Peer, Echo
+	PeerLeaving // the peer said that it stops, its gate closed already; counts as R
+
+	// Answers to probes.
+
+	Refused          // the peer's session port refused a connect begun after ProbeConnect
+	Connected        // or took it, which its kernel may have done alone
+	AnswerPeer       // the peer's own address answered ARP (A)
+	AnswerGateway    // the probe address answered (G)
+	AnswerAdvertised // someone else answers for the advertised address
+	GossipDead       // membership lost the peer: the absence of one S, so no reason to act
+	EpochWritten     // Epoch is on disk, fsync included
+	EpochWriteFailed // or it is not: Epoch
+	FenceDone        // the flows of a fenced node are dead
+	kinds            = iota
+)
+
+// String returns the name used in transcripts and logs.
+func (k Kind) String() string {
+	names := [kinds]string{"tick", "sign", "session-up", "session-down", "peer-state", "peer-leaving",
+		"refused", "connected", "answer-peer", "answer-gateway", "answer-advertised", "gossip-dead",
+		"epoch-written", "epoch-write-failed", "fence-done"}
+	if k < Kind(kinds) {
+		return names[k]
+	}
+	return fmt.Sprintf("kind(%d)", uint8(k))
+}
+
+// Event is one thing that happened. Now is monotonic time since the start of this process; an
+// event older than the one before it is taken to happen with that one.
+type Event struct {
+	Now     time.Duration
+	Kind    Kind
+	Boot    Boot
+	Epoch   Epoch
+	Peer    View
+	Echo    time.Duration // this node's stamp (its Now) in the newest heartbeat that the peer has had
+	Unequal bool          // the kernels' settings differ, so no pair can be formed
+}

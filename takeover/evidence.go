@@ -1,0 +1,243 @@
+package takeover
+
+import "time"
+
+// evidence is what this node knows about the life of its peer and of its own link.
+type evidence struct {
+	since   time.Duration // nothing from before counts: start, resumption, return of the link
+	heard   time.Duration // the last S
+	echo    time.Duration // the newest own stamp that the peer echoed
+	gone    string        // R, in words; empty: not so
+	gateway time.Duration // the last G
+	linked  bool          // G was there at least once
+	round   round
+	next    time.Duration // the next round may begin
+
+	downAt    time.Duration // the session broke
+	connectAt time.Duration // the next connect is due
+}
+
+// round is one series of ARP probes and what answered it.
+type round struct {
+	sent                      int // 0: not begun
+	start, last               time.Duration
+	peer, gateway, advertised bool
+}
+
+// quiet is how long the peer's daemon has been silent while this node listened.
+func (m *Machine) quiet() time.Duration { return m.now - max(m.ev.heard, m.ev.since) }
+
+// suspect reports the absence of S.
+func (m *Machine) suspect() bool { return m.quiet() >= m.cfg.SuspectAfter }
+
+// sign books an S.
+func (m *Machine) sign() {
+	m.ev.heard = m.now
+	if m.hold.cause == linkDead {
+		m.linkBack()
+	}
+	if m.claim != nil && !m.claim.sure {
+		m.callOff("the peer gave a sign of life")
+	}
+}
+
+func (m *Machine) sessionUp(ev Event) {
+	if ev.Boot != m.peer.boot {
+		m.ev.echo = 0
+	}
+	m.peer = peer{boot: ev.Boot, up: true, unequal: ev.Unequal}
+	m.ev.gone = ""
+	m.sign()
+	m.learn(ev.Epoch)
+	if m.inPair() && ev.Boot != m.mate {
+		m.ev.gone = "the peer's hello bears a new boot ID: its process died"
+	}
+}
+
+// sessionDown asks for a connect at once: R decides, nothing else is concluded.
+func (m *Machine) sessionDown() {
+	m.peer.up, m.peer.heard = false, false
+	m.ev.downAt, m.ev.connectAt = m.now, m.now
+}
+
+func (m *Machine) peerState(ev Event) {
+	if ev.Boot != m.peer.boot || !m.peer.up {
+		m.learn(ev.Peer.Epoch)
+		return
+	}
+	m.peer.view, m.peer.heard = ev.Peer, true
+	m.ev.echo = max(m.ev.echo, min(ev.Echo, m.now))
+	m.sign()
+	m.learn(ev.Peer.Epoch)
+	if m.hold.cause == checking && m.ev.echo >= m.ev.since && (m.role == Sole || m.mate == ev.Boot) {
+		m.resume("the peer knows of no higher epoch")
+	}
+}
+
+// learn books an epoch that somebody has. One above ours was raised against us if we serve: an
+// agreement raises ours before the peer can show it.
+func (m *Machine) learn(e Epoch) {
+	m.seen = max(m.seen, e)
+	if e <= m.epoch {
+		return
+	}
+	if m.claim != nil {
+		m.callOff("a higher epoch is there")
+	}
+	if m.serving() {
+		m.fence("a higher epoch was claimed")
+	}
+}
+
+func (m *Machine) gatewayAnswered() {
+	m.ev.round.gateway, m.ev.linked = true, true
+	m.ev.gateway = m.now
+	if m.hold.cause == linkDead {
+		m.linkBack()
+	}
+}
+
+// advertisedAnswered counts as S on a node that is not itself the owner: the owner's daemon
+// answers, never its kernel (DESIGN §3). The owner itself cannot know whose claim it is.
+func (m *Machine) advertisedAnswered() {
+	m.ev.round.advertised = true
+	if m.inPair() && !m.owner {
+		m.sign()
+	}
+}
+
+// conclude draws from the evidence what it allows, and asks for more.
+func (m *Machine) conclude() {
+	m.connect()
+	if m.ev.gone != "" {
+		m.judgeGone()
+	}
+	if m.probe() {
+		r := m.ev.round
+		m.ev.round = round{}
+		m.judge(r)
+	}
+	m.joinUnequal()
+}
+
+// connect asks for a fresh connect while there is no session: a refusal is R.
+func (m *Machine) connect() {
+	if m.peer.up || m.now < m.ev.connectAt || (m.role == Sole && m.hold.cause == notHeld) {
+		return
+	}
+	m.do(Action{Do: ProbeConnect})
+	m.ev.connectAt = m.now + m.cfg.idleEvery()
+	if m.ev.downAt > 0 && m.now-m.ev.downAt < m.cfg.connectFast() {
+		m.ev.connectAt = m.now + m.cfg.ProbeEvery
+	}
+}
+
+// probe sends what is due of a round and reports whether it is complete: each probe had
+// ProbeEvery to be answered, even if the ticks came late.
+func (m *Machine) probe() bool {
+	r := &m.ev.round
+	if m.role == Fenced || !(m.suspect() || m.hold.cause == linkDead ||
+		m.hold.cause == checking && m.now >= m.ev.since+m.cfg.SuspectAfter) {
+		*r = round{}
+		return false
+	}
+	if r.sent == 0 {
+		if m.now < m.ev.next {
+			return false
+		}
+		*r = round{start: m.now}
+		m.ev.next = m.now
+		if !m.inPair() || m.quiet() > 3*m.cfg.HangTimeout {
+			m.ev.next += m.cfg.idleEvery()
+		}
+		if m.peer.up {
+			m.do(Action{Do: ProbeConnect})
+		}
+	}
+	switch {
+	case r.sent < m.cfg.Probes && (r.sent == 0 || m.now >= r.last+m.cfg.ProbeEvery):
+		r.sent++
+		r.last = m.now
+		m.do(Action{Do: ProbePeer}, Action{Do: ProbeGateway})
+		if m.serving() && !(m.owner && m.hold.cause == notHeld) {
+			m.do(Action{Do: ProbeAdvertised})
+		}
+	case r.sent == m.cfg.Probes && m.now >= r.last+m.cfg.ProbeEvery:
+		return true
+	}
+	return false
+}
+
+// judge reads one complete round by the table of DESIGN §5.
+func (m *Machine) judge(r round) {
+	switch {
+	case !r.gateway:
+		m.judgeLink()
+	case m.role == Sole:
+		m.judgeSole(r)
+	case !m.suspect():
+		// Held with a peer that lives: its echo decides.
+	case !r.peer:
+		m.judgeGoneHost()
+	default:
+		m.judgeHung(r)
+	}
+}
+
+// judgeLink: no S, no G. A survivor has missed S for long, and one late answer of the gateway
+// is no reason to fall silent; nor is a gateway that never answered one.
+func (m *Machine) judgeLink() {
+	m.why = "the probe address does not answer: this node's own link is dead"
+	if !m.serving() || m.role == Sole && (!m.ev.linked || m.now-m.ev.gateway < m.cfg.HangTimeout) {
+		return
+	}
+	if m.claim != nil {
+		m.callOff(m.why)
+	}
+	m.withhold(linkDead)
+}
+
+// judgeGone: R.
+func (m *Machine) judgeGone() {
+	switch {
+	case m.inPair():
+		m.claimFlows(m.ev.gone, true)
+	case m.role == Sole && m.hold.cause != notHeld:
+		m.resume(m.ev.gone)
+	case m.role == Joining && !m.peer.up && m.suspect():
+		m.claimEmpty(m.ev.gone)
+	}
+}
+
+// judgeGoneHost: no S, no A, G.
+func (m *Machine) judgeGoneHost() {
+	const why = "the peer's host does not answer"
+	if m.inPair() {
+		m.claimFlows(why, false)
+	} else if m.role == Joining {
+		m.claimEmpty(why)
+	}
+}
+
+// judgeHung: no S, A, G. The owner waits HangTimeout, for the primary's lease lapses before;
+// the other waits twice as long, so that the owner's daemon has its turn.
+func (m *Machine) judgeHung(r round) {
+	m.why = "the peer's kernel answers, its daemon does not"
+	switch {
+	case !m.inPair():
+	case m.owner && m.quiet() >= m.cfg.HangTimeout,
+		!m.owner && m.quiet() >= 2*m.cfg.HangTimeout && !r.advertised:
+		m.claimFlows(m.why, false)
+	}
+}
+
+// judgeSole: a survivor that is held, with G.
+func (m *Machine) judgeSole(r round) {
+	switch {
+	case m.hold.cause != checking || r.advertised:
+	case m.suspect() && !r.peer:
+		m.resume("the peer's host does not answer")
+	case m.now-m.ev.since >= m.cfg.HangTimeout:
+		m.resume("nobody else answers for the address")
+	}
+}

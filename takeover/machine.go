@@ -1,0 +1,164 @@
+package takeover
+
+import "time"
+
+// State is what a process starts with.
+type State struct {
+	Boot  Boot  // of this process; never zero
+	Epoch Epoch // the last one written by WriteEpoch, 0 if none
+}
+
+// Machine decides who serves one advertised address, as one node sees it. It is not safe for
+// concurrent use: one goroutine steps it, and hands RenewUntil and AnswerUntil to the others.
+type Machine struct {
+	cfg  Config
+	boot Boot
+	now  time.Duration // of the latest event
+	run  bool          // an event was seen
+
+	role  Role
+	owner bool
+	epoch Epoch // in force here
+	seen  Epoch // the highest known, tried ones included: the next claim is above it
+	mate  Boot  // the process this one is in duplex with
+	mated bool  // it has said so too
+	why   string
+
+	peer  peer
+	ev    evidence
+	hold  hold
+	claim *claim
+	adopt Epoch // being written by agreement with the peer; 0: none
+	retry time.Duration
+	acts  []Action
+}
+
+// peer is the other node as its session shows it.
+type peer struct {
+	boot    Boot // of its latest hello
+	up      bool // a session is there
+	unequal bool
+	heard   bool // view is from the present session
+	view    View
+}
+
+// New returns a joining machine. It panics if cfg.Check fails, for then it could not keep I3.
+func New(cfg Config, st State) *Machine {
+	if err := cfg.Check(); err != nil {
+		panic(err)
+	}
+	return &Machine{cfg: cfg, boot: st.Boot, epoch: st.Epoch, seen: st.Epoch, why: "started"}
+}
+
+// Step takes one event and returns what is to be done, in order. The slice is the caller's.
+func (m *Machine) Step(ev Event) []Action {
+	m.acts = nil
+	gap := ev.Now - m.now
+	m.now = max(m.now, ev.Now)
+	if !m.run {
+		m.run = true
+		m.ev.since = m.now
+	} else if gap > m.cfg.stall() {
+		m.stalled(gap)
+	}
+	m.take(ev)
+	m.pair()
+	m.conclude()
+	return m.acts
+}
+
+// take books one event.
+func (m *Machine) take(ev Event) {
+	switch ev.Kind {
+	case Sign:
+		m.sign()
+		m.learn(ev.Epoch)
+	case SessionUp:
+		m.sessionUp(ev)
+	case SessionDown:
+		m.sessionDown()
+	case PeerState:
+		m.peerState(ev)
+	case PeerLeaving:
+		m.peer.up, m.peer.heard = false, false
+		m.ev.gone = "the peer said farewell"
+	case Refused:
+		if !m.peer.up || m.suspect() {
+			m.ev.gone = "the peer's session port refuses: its process died"
+		}
+	case Connected:
+		m.ev.gone = ""
+	case AnswerPeer:
+		m.ev.round.peer = true
+	case AnswerGateway:
+		m.gatewayAnswered()
+	case AnswerAdvertised:
+		m.advertisedAnswered()
+	case EpochWritten:
+		m.epochWritten(ev.Epoch)
+	case EpochWriteFailed:
+		m.epochWriteFailed(ev.Epoch)
+	case FenceDone:
+		if m.role == Fenced {
+			m.role = Joining
+			m.do(Action{Do: Publish})
+		}
+	case Tick, GossipDead:
+		// Time alone, or the absence of one S, which the others' absence shows as well.
+	}
+}
+
+// RenewUntil returns the time up to which the verdict loop may renew the lease of the voice if
+// nothing more is heard; see the package comment. It is not after now if it may not at all.
+func (m *Machine) RenewUntil() time.Duration {
+	if !m.speaker() || m.hold.cause != notHeld {
+		return 0
+	}
+	until := m.now + m.cfg.stall()
+	if m.role == Primary {
+		until = min(until, m.ev.echo+m.cfg.renewFor())
+	}
+	return until
+}
+
+// MayRenew reports whether the lease may be renewed now.
+func (m *Machine) MayRenew(now time.Duration) bool { return now < m.RenewUntil() }
+
+// AnswerUntil is to the answers for the advertised address what RenewUntil is to the voice.
+func (m *Machine) AnswerUntil() time.Duration {
+	if !m.owner || m.hold.cause != notHeld {
+		return 0
+	}
+	return m.now + m.cfg.stall()
+}
+
+// MayAnswer reports whether who-has for the address may be answered now.
+func (m *Machine) MayAnswer(now time.Duration) bool { return now < m.AnswerUntil() }
+
+// View returns what the peer is to be told, in each hello and heartbeat.
+func (m *Machine) View() View {
+	return View{Epoch: m.epoch, Role: m.role, Owner: m.owner, Paired: m.inPair() && m.mate == m.peer.boot}
+}
+
+// Status is a machine as a person sees it.
+type Status struct {
+	View
+	Boot    Boot
+	Peer    View   // as last heard
+	Session bool   // it is up
+	Suspect bool   // no sign of the peer's daemon for Config.SuspectAfter
+	Held    string // why voice and answers are withheld, empty if they are not
+	Why     string // the last decision, or what it waits for
+}
+
+// Status returns the machine's view of itself and its peer.
+func (m *Machine) Status() Status {
+	return Status{View: m.View(), Boot: m.boot, Peer: m.peer.view, Session: m.peer.up,
+		Suspect: m.suspect(), Held: m.hold.String(), Why: m.why}
+}
+
+func (m *Machine) inPair() bool  { return m.role == Primary || m.role == Backup }
+func (m *Machine) serving() bool { return m.inPair() || m.role == Sole }
+func (m *Machine) speaker() bool { return m.role == Primary || m.role == Sole }
+
+func (m *Machine) do(actions ...Action) { m.acts = append(m.acts, actions...) }

@@ -1,0 +1,87 @@
+package takeover
+
+// pair forms duplex by agreement, which fences nobody: the epoch is the higher of the two. The
+// joining side moves first; a survivor shares new flows only when the newcomer says that it
+// is ready. If the peer lost its part in the pair, this side goes on alone.
+func (m *Machine) pair() {
+	p := &m.peer
+	if !p.up || !p.heard || p.unequal || m.claim != nil {
+		return
+	}
+	mine := p.view.Paired && (p.view.Role == Primary || p.view.Role == Backup)
+	switch m.role {
+	case Joining:
+		m.join(mine)
+	case Sole:
+		if mine && p.view.Epoch == m.epoch && m.hold.cause == notHeld {
+			m.enter(Primary, true)
+		}
+	case Primary, Backup:
+		switch {
+		case p.boot != m.mate:
+		case mine:
+			m.mated = true
+		case m.mated && (p.view.Role == Joining || p.view.Role == Fenced):
+			m.ev.gone = "the peer has given up its flows"
+		}
+	}
+}
+
+// join takes the part that the peer leaves open: by the configured order if it is joining too.
+func (m *Machine) join(mine bool) {
+	v := m.peer.view
+	role, owner := Backup, false
+	switch {
+	case v.Role == Joining:
+		if m.cfg.Primary {
+			role = Primary
+		} else {
+			owner = true
+		}
+	case v.Role == Sole && v.Epoch >= m.epoch:
+	case mine && v.Epoch >= m.epoch:
+		if v.Role == Backup {
+			role = Primary
+		}
+		owner = !v.Owner
+	default:
+		m.why = "waiting for the peer, which is " + v.Role.String()
+		return
+	}
+	e := max(m.epoch, v.Epoch)
+	switch {
+	case e == m.epoch:
+		m.adopt = 0
+		m.enter(role, owner)
+	case m.adopt != e && m.now >= m.retry:
+		m.adopt = e
+		m.do(Action{Do: WriteEpoch, Epoch: e, Why: "agreed with the peer"})
+	}
+}
+
+// enter begins duplex with the peer's present process.
+func (m *Machine) enter(role Role, owner bool) {
+	was := m.role
+	m.role, m.owner, m.mate, m.hold = role, owner, m.peer.boot, hold{}
+	m.mated = m.peer.view.Paired
+	m.why = "in duplex with the peer"
+	m.do(Action{Do: Duplex, Epoch: m.epoch, Boot: m.mate, Speaker: m.speaker(), Owner: owner})
+	if was == Joining && m.speaker() {
+		m.do(Action{Do: OpenGate})
+	}
+	if was == Joining && owner {
+		m.do(Action{Do: Own}, Action{Do: Announce})
+	}
+	m.do(Action{Do: Publish})
+}
+
+// joinUnequal serves alone, as the first in the list, where two joining nodes can never be a
+// pair because their kernels differ.
+func (m *Machine) joinUnequal() {
+	p := &m.peer
+	if m.role == Joining && m.cfg.Primary && p.up && p.heard && p.unequal && p.view.Role == Joining && m.claim == nil {
+		if m.now >= m.cfg.StartWait {
+			m.begin("the kernels of the two hosts are set differently", true)
+		}
+	}
+}
