@@ -16,7 +16,7 @@ const passes = 4
 // Destroy removes every TCP socket whose local end is exactly local, whoever holds it: what an
 // earlier run left behind, listeners included. It returns how many it removed. TIME_WAIT stays
 // where the kernel cannot remove it, without error, for it dies by itself; any other socket
-// that stays is an error.
+// that stays is an error, as a listener with MPTCP does, which the kernel refuses to destroy.
 //
 // The kernel answers for a destroyed connection with RST. The caller must have the fence up
 // before, so that no client ever sees it (DESIGN §3).
@@ -28,7 +28,7 @@ func Destroy(local netip.AddrPort) (int, error) {
 	defer c.Close()
 	removed := 0
 	for range passes {
-		reports, err := dump(c, local, mask(nil))
+		reports, err := dump(c, local, every)
 		if err != nil {
 			return removed, err
 		}
@@ -74,7 +74,7 @@ func destroyOne(c *netlink.Conn, r report) error {
 
 // verifyGone says what is still there after the last pass.
 func verifyGone(c *netlink.Conn, local netip.AddrPort) error {
-	reports, err := dump(c, local, ^uint32(1<<TimeWait))
+	reports, err := dump(c, local, every&^(1<<TimeWait))
 	if err != nil {
 		return err
 	}

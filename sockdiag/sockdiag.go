@@ -20,9 +20,9 @@ type Socket struct {
 	State  State
 }
 
-// List returns the TCP sockets whose local end is exactly local, in no order: listeners, half-open
-// requests, connections, orphans and TIME_WAIT. With states given, only sockets in one of
-// them. A dump is no snapshot: a socket that changes meanwhile may be missing or listed twice.
+// List returns the TCP sockets whose local end is exactly local, in no order: listeners,
+// half-open requests, connections, orphans and TIME_WAIT, but not sockets that are merely bound.
+// With states given, only sockets in one of them. A dump is no snapshot: a socket that changes meanwhile may be missing or listed twice.
 func List(local netip.AddrPort, states ...State) ([]Socket, error) {
 	c, err := dial(local)
 	if err != nil {

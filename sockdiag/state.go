@@ -48,10 +48,14 @@ func (s State) String() string {
 	return fmt.Sprintf("state %d", uint8(s))
 }
 
-// mask returns the request's state bits; no states mean all of them.
+// every state in which a socket takes segments. One that is merely bound takes none; a destroyed
+// listener is that until its process closes it.
+const every = ^uint32(1<<Closed | 1<<Bound)
+
+// mask returns the request's state bits; no states mean every one.
 func mask(states []State) uint32 {
 	if len(states) == 0 {
-		return ^uint32(0)
+		return every
 	}
 	var m uint32
 	for _, s := range states {
