@@ -1,0 +1,162 @@
+package replication
+
+import (
+	"errors"
+	"fmt"
+	"hash/crc32"
+	"io"
+
+	"github.com/ftgw/ftgw/rewrite"
+)
+
+// RecordSink takes one record's bytes in order. Write must not keep its argument. Exactly one
+// of Commit and Abort ends it; Commit is called once the whole record came and its sum is
+// right, and returns only when the record is stored.
+//
+// A sink may also have
+//
+//	Confirmed() (rcvNxt, edge rewrite.Seq)
+//
+// asked after Commit, to let the answer confirm input on the way.
+type RecordSink interface {
+	io.Writer
+	Commit() error
+	Abort()
+}
+
+// BulkInbox puts records together from the frames of one bulk connection. It keeps a few
+// words for each of at most MaxStreams records and no byte of them. It is not safe for
+// concurrent use.
+type BulkInbox struct {
+	// Open is asked for the sink of each record. Its error refuses the record.
+	Open func(Record) (RecordSink, error)
+
+	streams map[uint64]*incoming
+}
+
+// incoming is a record under way. A nil sink skips what is left of it.
+type incoming struct {
+	rec  Record
+	sink RecordSink
+	got  int64
+	sum  uint32
+}
+
+var errDamaged = errors.New("replication: record damaged on the way")
+
+// Frame takes the next frame. A record that comes to its result, good or bad, is returned
+// with answered true, once. cause says why a result is not ResultStored. err is ErrFrame:
+// the connection cannot go on.
+func (b *BulkInbox) Frame(f Frame) (answer StoredItem, answered bool, cause, err error) {
+	if f.Type == TypeRecordBegin {
+		return b.begin(f.Body)
+	}
+	p := parser{b: f.Body}
+	id := p.u64()
+	in, ok := b.streams[id]
+	if p.bad == "" && !ok {
+		p.fail("stream that is not open")
+	}
+	switch f.Type {
+	case TypeRecordPart:
+		if n := int64(len(p.b)); p.bad == "" && (n == 0 || n > in.rec.Size-in.got) {
+			p.fail("part outside the record's size")
+		}
+		if p.bad == "" {
+			cause, p.b = in.write(p.b), nil
+		}
+	case TypeRecordEnd:
+		sum := p.u32()
+		if p.bad == "" && in.got != in.rec.Size {
+			p.fail("record shorter than its size")
+		}
+		if p.bad == "" && in.sink != nil {
+			answer, cause = in.finish(id, sum)
+			answered = true
+			delete(b.streams, id)
+			return answer, answered, cause, p.done(f.Type)
+		}
+		delete(b.streams, id)
+	case TypeRecordAbort:
+		if p.bad == "" {
+			in.abort()
+			delete(b.streams, id)
+		}
+	default:
+		p.fail("not a frame of the bulk connection")
+	}
+	if err := p.done(f.Type); err != nil {
+		return answer, false, nil, err
+	}
+	if cause != nil {
+		return StoredItem{Stream: id, RecordKey: in.rec.RecordKey, Result: ResultFailed}, true, cause, nil
+	}
+	return answer, false, nil, nil
+}
+
+func (b *BulkInbox) begin(body []byte) (answer StoredItem, answered bool, cause, err error) {
+	id, rec, err := parseBegin(body)
+	if err != nil {
+		return answer, false, nil, err
+	}
+	if _, ok := b.streams[id]; ok || len(b.streams) >= MaxStreams {
+		return answer, false, nil, fmt.Errorf("%w: stream %d is open already or one too many", ErrFrame, id)
+	}
+	if b.streams == nil {
+		b.streams = make(map[uint64]*incoming)
+	}
+	in := &incoming{rec: rec}
+	b.streams[id] = in
+	if in.sink, cause = b.Open(rec); cause != nil {
+		in.sink = nil
+		return StoredItem{Stream: id, RecordKey: rec.RecordKey, Result: ResultRefused}, true, cause, nil
+	}
+	return answer, false, nil, nil
+}
+
+// write passes a part on; after an error the rest of the record is skipped.
+func (in *incoming) write(part []byte) error {
+	in.got += int64(len(part))
+	if in.sink == nil {
+		return nil
+	}
+	in.sum = crc32.Update(in.sum, castagnoli, part)
+	if _, err := in.sink.Write(part); err != nil {
+		in.abort()
+		return err
+	}
+	return nil
+}
+
+func (in *incoming) finish(id uint64, sum uint32) (StoredItem, error) {
+	s := StoredItem{Stream: id, RecordKey: in.rec.RecordKey, Result: ResultFailed}
+	if sum != in.sum {
+		in.abort()
+		return s, errDamaged
+	}
+	if err := in.sink.Commit(); err != nil {
+		return s, err
+	}
+	s.Result = ResultStored
+	if c, ok := in.sink.(interface {
+		Confirmed() (rcvNxt, edge rewrite.Seq)
+	}); ok {
+		s.RcvNxt, s.Edge = c.Confirmed()
+	}
+	return s, nil
+}
+
+func (in *incoming) abort() {
+	if in.sink != nil {
+		in.sink.Abort()
+		in.sink = nil
+	}
+}
+
+// Close aborts every record under way. The connection is gone.
+func (b *BulkInbox) Close() {
+	for id, in := range b.streams {
+		in.abort()
+		delete(b.streams, id)
+	}
+}

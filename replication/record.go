@@ -1,0 +1,125 @@
+package replication
+
+import (
+	"encoding/binary"
+	"math"
+
+	"github.com/ftgw/ftgw/rewrite"
+)
+
+// RecordKind says what a record holds.
+type RecordKind uint8
+
+// The kinds of records.
+const (
+	KindReply   RecordKind = 1 // the whole final reply of an exchange
+	KindInterim RecordKind = 2 // a 100 or 103 that goes before it
+	KindClose   RecordKind = 3 // the speaker ends the connection; no bytes
+)
+
+// RecordKey names a record for good; storing is idempotent by it.
+type RecordKey struct {
+	Flow    rewrite.FlowID
+	Index   uint64 // of the exchange in the flow, from 0
+	Kind    RecordKind
+	Interim uint16 // which of the exchange's interim records, from 0; else 0
+}
+
+// Record describes what the speaker will write to the client (DESIGN §4).
+type Record struct {
+	RecordKey
+	Epoch      uint64
+	RequestEnd uint64 // bytes of the client's stream up to the end of this request
+	Size       int64  // of the reply in bytes, never negative
+	Close      bool   // the connection ends after this reply
+}
+
+// Result says what became of a record at the peer.
+type Result uint8
+
+// The results.
+const (
+	ResultStored  Result = 1
+	ResultRefused Result = 2 // the peer did not want it: an old epoch, an unknown flow
+	ResultFailed  Result = 3 // the peer could not keep it: no space, or damaged on the way
+)
+
+// StoredItem answers one record. RcvNxt and Edge confirm input on the way, as in
+// rewrite.Confirmation; both zero: nothing to confirm.
+type StoredItem struct {
+	Stream uint64
+	RecordKey
+	Result       Result
+	RcvNxt, Edge rewrite.Seq
+}
+
+// Confirmation returns what the item confirms, if anything.
+func (s StoredItem) Confirmation() (rewrite.Confirmation, bool) {
+	return rewrite.Confirmation{Flow: s.Flow, RcvNxt: s.RcvNxt, Edge: s.Edge}, s.RcvNxt != 0 || s.Edge != 0
+}
+
+func (k RecordKey) append(dst []byte) []byte {
+	dst = appendFlow(dst, k.Flow)
+	dst = binary.BigEndian.AppendUint64(dst, k.Index)
+	dst = append(dst, byte(k.Kind))
+	return binary.BigEndian.AppendUint16(dst, k.Interim)
+}
+
+func (p *parser) recordKey() RecordKey {
+	return RecordKey{
+		Flow: p.flow(), Index: p.u64(),
+		Kind:    RecordKind(p.enum("kind of record", uint8(KindReply), uint8(KindClose))),
+		Interim: p.u16(),
+	}
+}
+
+func appendStored(dst []byte, s StoredItem) []byte {
+	dst = binary.BigEndian.AppendUint64(dst, s.Stream)
+	dst = s.RecordKey.append(dst)
+	dst = append(dst, byte(s.Result))
+	dst = binary.BigEndian.AppendUint32(dst, uint32(s.RcvNxt))
+	return binary.BigEndian.AppendUint32(dst, uint32(s.Edge))
+}
+
+// ParseStored appends the items of a Stored, its number split off, to into.
+func ParseStored(into []StoredItem, rest []byte) ([]StoredItem, error) {
+	p := parser{b: rest}
+	for len(p.b) > 0 {
+		into = append(into, StoredItem{
+			Stream: p.u64(), RecordKey: p.recordKey(),
+			Result: Result(p.enum("result", uint8(ResultStored), uint8(ResultFailed))),
+			RcvNxt: p.seq(), Edge: p.seq(),
+		})
+	}
+	return into, p.done(TypeStored)
+}
+
+func appendStream(dst []byte, t Type, stream uint64) []byte {
+	return binary.BigEndian.AppendUint64(begin(dst, t), stream)
+}
+
+func appendBegin(dst []byte, stream uint64, r Record) []byte {
+	at := len(dst)
+	dst = appendStream(dst, TypeRecordBegin, stream)
+	dst = binary.BigEndian.AppendUint64(dst, r.Epoch)
+	dst = r.RecordKey.append(dst)
+	dst = binary.BigEndian.AppendUint64(dst, r.RequestEnd)
+	dst = binary.BigEndian.AppendUint64(dst, uint64(r.Size))
+	dst = appendBool(dst, r.Close)
+	return end(dst, at)
+}
+
+func parseBegin(body []byte) (stream uint64, r Record, err error) {
+	p := parser{b: body}
+	stream = p.u64()
+	r.Epoch = p.u64()
+	r.RecordKey = p.recordKey()
+	r.RequestEnd = p.u64()
+	size := p.u64()
+	if size > math.MaxInt64 {
+		p.fail("size out of range")
+	}
+	r.Size = int64(size)
+	r.Close = p.bool()
+	return stream, r, p.done(TypeRecordBegin)
+}
