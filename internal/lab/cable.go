@@ -2,9 +2,13 @@ package lab
 
 import (
 	"fmt"
+	"time"
 
 	"github.com/vishvananda/netlink"
 )
+
+// carrierWait bounds what usually takes a millisecond.
+const carrierWait = 5 * time.Second
 
 // Cut pulls the host's cable: the router's end goes down and the host loses its carrier.
 func (h *Host) Cut() error { return h.cable("cut", netlink.LinkSetDown) }
@@ -21,9 +25,10 @@ func (h *Host) Part() error {
 	return h.cable("part", func(l netlink.Link) error { return netlink.LinkSetIsolated(l, true) })
 }
 
-// Mend undoes Cut, Dark and Part. Mending a sound cable changes nothing.
+// Mend undoes Cut, Dark and Part and waits until frames pass. Mending a sound cable changes
+// nothing.
 func (h *Host) Mend() error {
-	return h.cable("mend", func(l netlink.Link) error {
+	err := h.cable("mend", func(l netlink.Link) error {
 		if err := netlink.LinkSetUp(l); err != nil {
 			return err
 		}
@@ -35,6 +40,40 @@ func (h *Host) Mend() error {
 		}
 		return netlink.LinkSetIsolated(l, false)
 	})
+	if err != nil {
+		return err
+	}
+	return h.awaitCarrier()
+}
+
+// awaitCarrier waits for both ends of the cable: the kernel notices a carrier, and opens the
+// bridge's port, some time after the link was set up.
+func (h *Host) awaitCarrier() error {
+	for end := time.Now().Add(carrierWait); ; time.Sleep(time.Millisecond) {
+		router, err := running(h.lab.Router.NS(), h.port())
+		if err != nil {
+			return err
+		}
+		host, err := running(h.NS(), hostInterface)
+		if err != nil || router && host {
+			return err
+		}
+		if time.Now().After(end) {
+			return fmt.Errorf("no carrier on the cable of %s after %v (is its interface down?)", h.Name, carrierWait)
+		}
+	}
+}
+
+func running(ns *NS, name string) (up bool, err error) {
+	err = ns.Do(func() error {
+		l, err := netlink.LinkByName(name)
+		if err != nil {
+			return err
+		}
+		up = l.Attrs().OperState == netlink.OperUp
+		return nil
+	})
+	return up, err
 }
 
 func (h *Host) cable(verb string, f func(netlink.Link) error) error {

@@ -7,7 +7,6 @@ package lab
 import (
 	"errors"
 	"fmt"
-	"os"
 	"runtime"
 
 	"github.com/vishvananda/netlink"
@@ -128,16 +127,4 @@ func onThread(f func() error) error {
 		done <- err
 	}()
 	return <-done
-}
-
-// Allowed reports why this process cannot make network namespaces, with the remedy, or nil.
-func Allowed() error {
-	n, err := NewNS("probe")
-	if err == nil {
-		return n.Close()
-	}
-	if os.Geteuid() != 0 {
-		return fmt.Errorf("%w (run as root, or allow user namespaces: sysctl kernel.unprivileged_userns_clone=1)", err)
-	}
-	return fmt.Errorf("%w (the kernel must have network namespaces and this process CAP_SYS_ADMIN)", err)
 }

@@ -74,6 +74,9 @@ func (h *Host) wire() error {
 	if err == nil {
 		err = h.sysctls()
 	}
+	if err == nil {
+		err = h.awaitCarrier()
+	}
 	if err != nil {
 		return fmt.Errorf("join %s to the router: %w", h.Name, err)
 	}
