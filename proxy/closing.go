@@ -1,0 +1,78 @@
+package proxy
+
+import (
+	"context"
+	"errors"
+	"io"
+	"net"
+	"os"
+	"time"
+
+	"golang.org/x/sys/unix"
+)
+
+const maxDrain = 64 << 20 // bytes read from a client that has every reply
+
+// closing shuts the connection down and reads until the client has closed as well: a close with
+// unread bytes, or bytes that arrive after it, would be answered by RST and take the unsent
+// rest of a reply along. It is bounded by silence and, once everything is acknowledged, in
+// bytes. total and eof say how far the client's stream was read.
+func (f *flow) closing(ctx context.Context, total uint64, eof bool) {
+	if f.conn.CloseWrite() != nil || eof {
+		return
+	}
+	buf := f.s.depot.pool.getLarge()
+	defer f.s.depot.pool.putLarge(buf)
+	budget, queued := int64(maxDrain), outQueue(f.conn)
+	for ctx.Err() == nil {
+		f.conn.SetReadDeadline(time.Now().Add(f.s.cfg.DrainTimeout))
+		n, err := f.conn.Read(buf)
+		total += uint64(n)
+		if n > 0 || isEOF(err) {
+			f.s.flows.Received(f.id, total, isEOF(err))
+		}
+		before := queued
+		if queued = outQueue(f.conn); queued == 0 {
+			budget -= int64(n)
+		}
+		if isTimeout(err) && queued < before {
+			continue // a slow client still reads
+		}
+		if err != nil || budget < 0 {
+			return
+		}
+	}
+}
+
+// abort makes the close an RST; the packet layer keeps it from leaving where it must not. A
+// blocked read or write ends.
+func abort(conn *net.TCPConn) {
+	conn.SetLinger(0) // fails only on a closed connection
+	conn.Close()
+}
+
+func isEOF(err error) bool     { return errors.Is(err, io.EOF) }
+func isTimeout(err error) bool { return errors.Is(err, os.ErrDeadlineExceeded) }
+
+// outQueue returns how many bytes written to conn the client has not acknowledged, a FIN
+// included; 0 when unknown.
+func outQueue(conn *net.TCPConn) (n int) {
+	control(conn, func(fd int) error {
+		var err error
+		n, err = unix.IoctlGetInt(fd, unix.SIOCOUTQ)
+		return err
+	})
+	return n
+}
+
+// tcpInfo returns the kernel's view of conn; zero when the connection is gone.
+func tcpInfo(conn *net.TCPConn) (info unix.TCPInfo) {
+	control(conn, func(fd int) error {
+		got, err := unix.GetsockoptTCPInfo(fd, unix.IPPROTO_TCP, unix.TCP_INFO)
+		if err == nil {
+			info = *got
+		}
+		return err
+	})
+	return info
+}

@@ -1,0 +1,80 @@
+package proxy
+
+import (
+	"cmp"
+	"context"
+	"io"
+	"log/slog"
+	"net/netip"
+	"os"
+	"time"
+
+	"github.com/ftgw/ftgw/rewrite"
+)
+
+// Config holds the settings of one service's proxy. Zero values stand for the defaults.
+type Config struct {
+	Upstream  string // host:port of the local web server
+	Memory    int64  // bytes of one body, or of one held suffix, kept in memory; default 1 MiB
+	SpillDir  string // where longer ones go, as files without a name; default os.TempDir()
+	MaxHeader int    // bytes of a request's head, and of its trailers; default 64 KiB
+
+	HeaderTimeout   time.Duration // from a request's first byte to the end of its head; default 20 s
+	BodyTimeout     time.Duration // longest silence within a request's body; default 60 s
+	ConnectTimeout  time.Duration // to reach the upstream; default 2 s
+	ResponseTimeout time.Duration // longest silence of the upstream; default 60 s, negative for none
+	IdleTimeout     time.Duration // between requests; default 75 s
+	DrainTimeout    time.Duration // longest silence while a closed connection is drained; default 10 s
+
+	Node string       // this node's name, for the log
+	Log  *slog.Logger // default: nothing is logged
+}
+
+func (c Config) withDefaults() Config {
+	c.Memory = cmp.Or(c.Memory, 1<<20)
+	c.SpillDir = cmp.Or(c.SpillDir, os.TempDir())
+	c.MaxHeader = cmp.Or(c.MaxHeader, 64<<10)
+	c.HeaderTimeout = cmp.Or(c.HeaderTimeout, 20*time.Second)
+	c.BodyTimeout = cmp.Or(c.BodyTimeout, time.Minute)
+	c.ConnectTimeout = cmp.Or(c.ConnectTimeout, 2*time.Second)
+	c.ResponseTimeout = cmp.Or(c.ResponseTimeout, time.Minute)
+	c.IdleTimeout = cmp.Or(c.IdleTimeout, 75*time.Second)
+	c.DrainTimeout = cmp.Or(c.DrainTimeout, 10*time.Second)
+	if c.Log == nil {
+		c.Log = slog.New(slog.DiscardHandler)
+	}
+	if c.Node != "" {
+		c.Log = c.Log.With("node", c.Node)
+	}
+	return c
+}
+
+// Duty is what this host does for a connection that it accepted.
+type Duty uint8
+
+const (
+	Executor Duty = iota + 1 // answer the requests
+	Standby                  // hold the requests and write stored replies
+)
+
+// Flows is what the proxy asks of the packet layer. Its methods are called from many
+// goroutines and must neither block for long nor call back into the Server.
+type Flows interface {
+	// Accepted names the flow behind an accepted connection and this host's duty in it.
+	// Without ok the connection is closed at once and in silence.
+	Accepted(client, local netip.AddrPort) (id rewrite.FlowID, duty Duty, ok bool)
+	// Received tells that the proxy has read n bytes of the client's stream in all, and
+	// whether it has read its end (it confirms input, I2).
+	Received(id rewrite.FlowID, n uint64, eof bool)
+	// Closed tells that the proxy holds no socket of the flow any more; called once for each
+	// Accepted that was ok.
+	Closed(id rewrite.FlowID)
+}
+
+// Log stores records on the backup.
+type Log interface {
+	// Store returns nil when the backup has the whole record, or when the flow is simplex and
+	// need not have it. Any error means that the flow must die silently: this host is fenced.
+	// body holds r.Size bytes and may be read until Store returns.
+	Store(ctx context.Context, r Record, body io.ReaderAt) error
+}

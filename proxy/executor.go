@@ -1,0 +1,226 @@
+package proxy
+
+import (
+	"bufio"
+	"context"
+	"errors"
+	"io"
+	"net/http"
+	"net/http/httptrace"
+	"sync"
+	"time"
+
+	"github.com/ftgw/ftgw/replication"
+)
+
+var (
+	// errQuiet: the client is silent or has closed, and owes nothing: close the connection.
+	errQuiet = errors.New("nothing more to do")
+	// errDropped: the connection is gone or this host is fenced: end in silence.
+	errDropped = errors.New("dropped")
+)
+
+// executor answers the requests of one connection, one after the other. It belongs to the
+// connection's goroutine; only interims arrive from elsewhere.
+type executor struct {
+	ctx  context.Context
+	flow *flow
+	src  *source
+	br   *bufio.Reader
+	head []byte // reused
+
+	index uint64 // of the exchange
+	mark  uint64 // while it is the first after a takeover: bytes that were here then
+
+	interim struct {
+		sync.Mutex
+		next    uint16 // ordinal of the next
+		stored  uint16 // how many of this exchange went out before a takeover
+		waiting bool   // the upstream may send some
+		failed  bool   // the connection must be dropped
+	}
+}
+
+func newExecutor(ctx context.Context, f *flow) *executor {
+	f.mu.Lock()
+	defer f.mu.Unlock()
+	x := &executor{ctx: ctx, flow: f, src: newSource(f), index: f.out.index, mark: f.mark}
+	x.br = bufio.NewReaderSize(x.src, 4<<10)
+	x.interim.stored = f.out.interims
+	return x
+}
+
+// offset is where in the client's stream the next unread byte stands.
+func (x *executor) offset() uint64 { return x.src.pos - uint64(x.br.Buffered()) }
+
+// loop runs exchanges until the connection ends.
+func (x *executor) loop() ending {
+	for {
+		closing, err := x.exchange()
+		switch {
+		case errors.Is(err, errQuiet):
+			if x.storeClose() != nil {
+				return reset
+			}
+			return orderly
+		case err != nil:
+			return reset
+		case closing:
+			return orderly
+		}
+		x.index++
+		x.mark = 0
+		x.interim.next, x.interim.stored = 0, 0
+	}
+}
+
+// exchange runs one exchange from the request's first byte to the reply's last.
+func (x *executor) exchange() (closing bool, err error) {
+	start := x.offset()
+	r, err := x.read()
+	if err == nil {
+		defer r.free()
+		return r.close, x.answer(r, start < x.mark)
+	}
+	var f *fault
+	if !errors.As(err, &f) {
+		return true, err
+	}
+	return true, x.deliver(x.ownReply(r, f, true), max(x.src.total, x.src.pos))
+}
+
+// answer has a request executed and delivers the reply.
+func (x *executor) answer(r *request, again bool) error {
+	c := &x.flow.s.count
+	c.inflight.Add(1)
+	defer c.inflight.Add(-1)
+	end := x.offset()
+	attempt := "1"
+	if again {
+		attempt = "2"
+		if end <= x.mark {
+			c.reexecuted.Add(1)
+		}
+	}
+	w, err := x.ask(r, attempt)
+	var f *fault
+	switch {
+	case errors.As(err, &f):
+		w = x.ownReply(r, f, r.close)
+	case errors.Is(err, errSpill):
+		w = x.ownReply(r, noSpace, r.close)
+	case err != nil:
+		return err
+	}
+	if w.own {
+		c.failed.Add(1)
+	}
+	return x.deliver(w, end)
+}
+
+var noSpace = &fault{http.StatusInsufficientStorage, "no space for the body"}
+
+// deliver stores a reply, then writes it (I1), and frees it.
+func (x *executor) deliver(w *wire, requestEnd uint64) error {
+	defer w.free()
+	rec := Record{RecordKey: x.key(replication.KindReply), RequestEnd: requestEnd, Size: w.Len(), Close: w.close}
+	if err := x.store(rec, w); err != nil {
+		return err
+	}
+	if err := w.writeTo(x.flow.conn); err != nil {
+		return errDropped
+	}
+	if !w.own {
+		x.flow.s.count.delivered.Add(1)
+	}
+	return nil
+}
+
+func (x *executor) key(kind replication.RecordKind) replication.RecordKey {
+	return replication.RecordKey{Flow: x.flow.id, Index: x.index, Kind: kind}
+}
+
+// storeClose logs that the connection closes without a further reply.
+func (x *executor) storeClose() error {
+	rec := Record{RecordKey: x.key(replication.KindClose), RequestEnd: x.offset(), Close: true}
+	return x.store(rec, &wire{})
+}
+
+func (x *executor) store(rec Record, body io.ReaderAt) error {
+	err := x.flow.s.log.Store(x.ctx, rec, body)
+	if err == nil {
+		return nil
+	}
+	if x.ctx.Err() == nil {
+		x.flow.s.cfg.Log.Info("a reply may not go out; dropping the flow", "flow", x.flow.id, "index", rec.Index, "err", err)
+	}
+	return errDropped
+}
+
+// read reads a whole request. Errors are a *fault (with the request as far as it is known),
+// errQuiet or errDropped.
+func (x *executor) read() (*request, error) {
+	cfg := &x.flow.s.cfg
+	x.src.deadline, x.src.patience = time.Time{}, cfg.IdleTimeout
+	if _, err := x.br.Peek(1); err != nil {
+		if isEOF(err) || isTimeout(err) {
+			return nil, errQuiet
+		}
+		return nil, x.classify(err)
+	}
+	x.src.deadline = time.Now().Add(cfg.HeaderTimeout)
+	var err error
+	if x.head, err = readHead(x.br, x.head[:0], cfg.MaxHeader); err != nil {
+		return nil, x.classify(err)
+	}
+	r, err := parseRequest(string(x.head))
+	if cap(x.head) > 8<<10 {
+		x.head = nil // most connections idle
+	}
+	if err != nil {
+		return nil, err
+	}
+	x.src.deadline, x.src.patience = time.Time{}, cfg.BodyTimeout
+	if r.expect {
+		if err := x.sendInterim(http.StatusContinue, nil); err != nil {
+			return nil, err
+		}
+	}
+	if err := readBody(x.br, r, &x.flow.s.depot, cfg.MaxHeader); err != nil {
+		r.free()
+		return r, x.classify(err)
+	}
+	return r, nil
+}
+
+// classify says what an error while reading a request means.
+func (x *executor) classify(err error) error {
+	var f *fault
+	switch {
+	case errors.As(err, &f):
+		return f
+	case errors.Is(err, errSpill):
+		x.flow.s.cfg.Log.Error("cannot keep a request's body", "flow", x.flow.id, "err", err)
+		x.flow.s.count.failed.Add(1)
+		return noSpace
+	case isTimeout(err):
+		return &fault{http.StatusRequestTimeout, "the request did not arrive in time"}
+	case isEOF(err), errors.Is(err, io.ErrUnexpectedEOF):
+		return errQuiet // the client closed within a request: nobody waits for a reply
+	case x.src.failed:
+		return errDropped
+	default:
+		return bad("malformed chunk")
+	}
+}
+
+// traced lets the interims of the upstream through to a client that knows them.
+func (x *executor) traced(ctx context.Context, r *request) context.Context {
+	if r.minor == 0 {
+		return ctx
+	}
+	x.interim.Lock()
+	x.interim.waiting = true
+	x.interim.Unlock()
+	return httptrace.WithClientTrace(ctx, &httptrace.ClientTrace{Got1xxResponse: x.got1xx})
+}

@@ -1,0 +1,122 @@
+package proxy
+
+import (
+	"context"
+	"net"
+	"sync"
+	"time"
+
+	"github.com/ftgw/ftgw/rewrite"
+)
+
+// flow is one client connection on this host, or, before it was accepted here, only its stored
+// records.
+type flow struct {
+	s    *Server
+	id   rewrite.FlowID
+	born time.Time
+	wake chan struct{} // holds one token when something under mu changed
+
+	mu       sync.Mutex
+	conn     *net.TCPConn // nil until accepted
+	duty     Duty         // 0 until accepted
+	promoted bool         // this host became executor; nothing is committed any more
+	lost     bool         // the connection is gone or cannot be held; nothing is committed any more
+	held     held         // the executor's own once its loop runs
+	eof      bool         // the client's stream ends at held.end
+	out      outbox
+	written  uint64     // bytes written as standby
+	ends     [16]uint64 // where the latest of those replies ended, a ring
+	nends    int
+	mark     uint64 // bytes of the client's stream in this kernel when promoted
+}
+
+func (s *Server) newFlow(id rewrite.FlowID) *flow {
+	return &flow{s: s, id: id, born: time.Now(), wake: make(chan struct{}, 1), held: held{depot: &s.depot}}
+}
+
+func (f *flow) signal() {
+	select {
+	case f.wake <- struct{}{}:
+	default:
+	}
+}
+
+// attach gives the flow its connection.
+func (f *flow) attach(conn *net.TCPConn, duty Duty) {
+	f.mu.Lock()
+	defer f.mu.Unlock()
+	f.conn, f.duty = conn, duty
+	if f.promoted {
+		f.mark = tcpInfo(conn).Bytes_received
+	}
+}
+
+// promote makes this host the flow's executor, once.
+func (f *flow) promote() {
+	f.mu.Lock()
+	defer f.mu.Unlock()
+	if f.promoted || f.duty == Executor {
+		return
+	}
+	f.promoted = true
+	if f.conn != nil {
+		info := tcpInfo(f.conn)
+		f.mark = info.Bytes_received
+		for _, end := range f.ends[:min(f.nends, len(f.ends))] {
+			if end > info.Bytes_acked {
+				f.s.count.replayed.Add(1)
+			}
+		}
+	}
+	f.signal()
+}
+
+// lose ends the flow's part as standby: its records are refused from now on.
+func (f *flow) lose() {
+	f.mu.Lock()
+	f.lost = true
+	f.mu.Unlock()
+	f.signal()
+}
+
+// hasRecords reports whether anything was stored for the flow here, or it was promoted.
+func (f *flow) hasRecords() bool {
+	f.mu.Lock()
+	defer f.mu.Unlock()
+	return f.promoted || f.out.waiting != nil
+}
+
+// run serves an accepted connection to its end.
+func (f *flow) run(ctx context.Context) {
+	end := proceed
+	if f.duty == Standby {
+		end = f.standby(ctx)
+	}
+	total, eof := f.held.end, f.eof
+	if end == proceed {
+		x := newExecutor(ctx, f)
+		end = x.loop()
+		total, eof = x.src.total, x.src.eof
+	}
+	if end == orderly {
+		f.closing(ctx, total, eof)
+	} else {
+		abort(f.conn)
+	}
+	f.conn.Close()
+	f.mu.Lock()
+	f.lost = true
+	f.held.free()
+	f.out.free()
+	f.mu.Unlock()
+}
+
+// ending says how a part of a connection's life ended.
+type ending uint8
+
+const (
+	reset   ending = iota // gone, or to be dropped in silence
+	orderly               // the end is logged: shut down and drain
+	proceed               // go on as executor
+)

@@ -1,0 +1,234 @@
+package proxy
+
+import (
+	"context"
+	"errors"
+	"fmt"
+	"net"
+	"net/http"
+	"net/netip"
+	"sync"
+	"time"
+
+	"github.com/ftgw/ftgw/rewrite"
+)
+
+// Server is the proxy of one service on one host.
+type Server struct {
+	cfg       Config
+	flows     Flows
+	log       Log
+	transport *http.Transport
+	depot     depot
+	count     counters
+
+	mu       sync.Mutex
+	table    map[rewrite.FlowID]*flow
+	early    int // flows of the table without a connection
+	gone     graves
+	handlers map[*handler]struct{}
+	promoted uint64                    // how many times Promote was called
+	lately   func(rewrite.FlowID) bool // which flows the last Promote was for
+}
+
+// handler is one connection's goroutine.
+type handler struct {
+	conn   *net.TCPConn
+	ctx    context.Context
+	cancel context.CancelFunc
+	done   chan struct{}
+}
+
+// New returns a server; it starts nothing.
+func New(cfg Config, flows Flows, log Log) *Server {
+	cfg = cfg.withDefaults()
+	return &Server{
+		cfg: cfg, flows: flows, log: log,
+		transport: newTransport(cfg),
+		depot:     depot{dir: cfg.SpillDir, memory: cfg.Memory},
+		table:     make(map[rewrite.FlowID]*flow),
+		handlers:  make(map[*handler]struct{}),
+	}
+}
+
+// Serve accepts connections from l until ctx ends, then ends them all as Abort does, closes l
+// and returns nil. It may run for several listeners at once.
+func (s *Server) Serve(ctx context.Context, l *net.TCPListener) error {
+	ctx, cancel := context.WithCancel(ctx)
+	var owned sync.WaitGroup
+	defer func() {
+		cancel()
+		s.Abort()
+		owned.Wait()
+		s.transport.CloseIdleConnections()
+	}()
+	stop := context.AfterFunc(ctx, func() { l.Close() })
+	defer stop()
+	owned.Go(func() { s.janitor(ctx) })
+	for {
+		conn, err := l.AcceptTCP()
+		switch {
+		case ctx.Err() != nil:
+			if err == nil {
+				abort(conn)
+			}
+			return nil
+		case errors.Is(err, net.ErrClosed):
+			return fmt.Errorf("proxy: accept on %v: %w", l.Addr(), err)
+		case err != nil: // most often out of file descriptors
+			s.cfg.Log.Error("cannot accept a connection; raise the limit of open files", "err", err)
+			select {
+			case <-ctx.Done():
+			case <-time.After(50 * time.Millisecond):
+			}
+			continue
+		}
+		h := s.admit(ctx, conn)
+		owned.Go(func() {
+			defer close(h.done)
+			s.handle(h)
+		})
+	}
+}
+
+func (s *Server) janitor(ctx context.Context) {
+	t := time.NewTicker(janitorTick)
+	defer t.Stop()
+	for {
+		select {
+		case <-ctx.Done():
+			return
+		case now := <-t.C:
+			s.expire(now)
+		}
+	}
+}
+
+func (s *Server) admit(ctx context.Context, conn *net.TCPConn) *handler {
+	h := &handler{conn: conn, done: make(chan struct{})}
+	h.ctx, h.cancel = context.WithCancel(ctx)
+	s.mu.Lock()
+	s.handlers[h] = struct{}{}
+	s.mu.Unlock()
+	return h
+}
+
+// handle serves one connection to its end.
+func (s *Server) handle(h *handler) {
+	defer func() {
+		h.cancel()
+		h.conn.Close()
+		s.mu.Lock()
+		delete(s.handlers, h)
+		s.mu.Unlock()
+	}()
+	setRTOMax(h.conn)
+	client, local := addrPort(h.conn.RemoteAddr()), addrPort(h.conn.LocalAddr())
+	s.mu.Lock()
+	turn := s.promoted
+	s.mu.Unlock()
+	id, duty, ok := s.flows.Accepted(client, local)
+	if !ok {
+		s.count.unknown.Add(1)
+		abort(h.conn)
+		return
+	}
+	defer s.flows.Closed(id)
+	if duty != Executor && duty != Standby {
+		s.count.unknown.Add(1)
+		abort(h.conn)
+		return
+	}
+	f := s.enter(id, h.conn, duty, turn)
+	if f == nil {
+		s.cfg.Log.Error("a flow was accepted twice", "flow", id)
+		abort(h.conn)
+		return
+	}
+	f.run(h.ctx)
+	s.leave(f)
+}
+
+// enter puts an accepted connection into the table, joining the records that came before it.
+// turn is the value of promoted before the packet layer was asked for the duty: a Promote since
+// then holds for this flow as well.
+func (s *Server) enter(id rewrite.FlowID, conn *net.TCPConn, duty Duty, turn uint64) *flow {
+	s.mu.Lock()
+	defer s.mu.Unlock()
+	f := s.table[id]
+	switch {
+	case f == nil:
+		f = s.newFlow(id)
+		s.table[id] = f
+	case f.conn != nil:
+		return nil
+	default:
+		s.early--
+	}
+	// Records that came for a flow which is now ours to execute go out first.
+	late := duty == Executor && f.hasRecords() || s.promoted != turn && s.lately(id)
+	if late {
+		duty = Standby
+	}
+	f.attach(conn, duty)
+	if late {
+		f.promote()
+	}
+	return f
+}
+
+func (s *Server) leave(f *flow) {
+	s.mu.Lock()
+	defer s.mu.Unlock()
+	delete(s.table, f.id)
+	if f.duty == Standby {
+		s.gone.add(f.id, f.out.index)
+	}
+}
+
+// Promote makes this host the executor of all flows that ids names, while it runs: each first
+// finishes its stored replies. Records committed later for them are refused. ids is called with
+// a lock held and must not call back into the Server.
+func (s *Server) Promote(ids func(rewrite.FlowID) bool) {
+	s.mu.Lock()
+	defer s.mu.Unlock()
+	s.promoted++
+	s.lately = ids
+	for id, f := range s.table {
+		if ids(id) {
+			f.promote()
+		}
+	}
+}
+
+// Abort ends all connections by RST, which the packet layer keeps from leaving, cancels work
+// at the upstream, drops all stored records and returns when all of it has ended. The server
+// goes on accepting.
+func (s *Server) Abort() {
+	s.mu.Lock()
+	waits := make([]*handler, 0, len(s.handlers))
+	for h := range s.handlers {
+		h.cancel()
+		abort(h.conn)
+		waits = append(waits, h)
+	}
+	for id, f := range s.table {
+		f.lose()
+		f.mu.Lock()
+		if f.conn == nil {
+			f.out.free()
+			delete(s.table, id)
+			s.early--
+		}
+		f.mu.Unlock()
+	}
+	s.mu.Unlock()
+	for _, h := range waits {
+		<-h.done
+	}
+}
+
+func addrPort(a net.Addr) netip.AddrPort {
+	ap := a.(*net.TCPAddr).AddrPort()
+	return netip.AddrPortFrom(ap.Addr().Unmap().WithZone(""), ap.Port())
+}

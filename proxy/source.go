@@ -1,0 +1,77 @@
+package proxy
+
+import (
+	"io"
+	"net"
+	"time"
+)
+
+// source is the client's stream as the executor reads it: first what the standby held, then the
+// live socket. Bytes that a stored reply answered are left out wherever they come from.
+type source struct {
+	flow  *flow
+	conn  *net.TCPConn
+	held  *held  // nil once read to its end
+	pos   uint64 // offset of the next byte that Read returns
+	total uint64 // bytes read from the socket in all
+	eof   bool   // the socket's end was read
+
+	failed bool // the connection is gone, or held bytes cannot be read
+
+	deadline time.Time     // of the next socket reads; zero: patience after each call
+	patience time.Duration // longest silence
+}
+
+func newSource(f *flow) *source {
+	return &source{flow: f, conn: f.conn, held: &f.held,
+		pos: f.held.start, total: f.held.end, eof: f.eof}
+}
+
+func (s *source) Read(p []byte) (int, error) {
+	if s.held != nil {
+		n, err := s.held.readAt(p, s.pos)
+		s.pos += uint64(n)
+		if err != io.EOF {
+			s.failed = err != nil
+			return n, err
+		}
+		s.held.free()
+		s.held = nil
+	}
+	for {
+		n, err := s.receive(p)
+		if s.total <= s.pos { // answered before it arrived
+			if err != nil {
+				return 0, err
+			}
+			continue
+		}
+		fresh := min(uint64(n), s.total-s.pos)
+		copy(p, p[uint64(n)-fresh:n])
+		s.pos += fresh
+		return int(fresh), err
+	}
+}
+
+// receive reads from the socket and tells the packet layer.
+func (s *source) receive(p []byte) (int, error) {
+	if s.eof {
+		return 0, io.EOF
+	}
+	until := s.deadline
+	if until.IsZero() {
+		until = time.Now().Add(s.patience)
+	}
+	if err := s.conn.SetReadDeadline(until); err != nil {
+		s.failed = true
+		return 0, err
+	}
+	n, err := s.conn.Read(p)
+	s.total += uint64(n)
+	s.eof = isEOF(err)
+	s.failed = err != nil && !s.eof && !isTimeout(err)
+	if n > 0 || s.eof {
+		s.flow.s.flows.Received(s.flow.id, s.total, s.eof)
+	}
+	return n, err
+}

@@ -1,0 +1,152 @@
+package proxy
+
+import (
+	"context"
+	"fmt"
+	"time"
+
+	"github.com/ftgw/ftgw/replication"
+)
+
+// standby holds what the client sends and writes what was stored, until a record closes the
+// connection, this host is promoted, or the connection is lost.
+func (f *flow) standby(ctx context.Context) ending {
+	done := make(chan struct{})
+	go func() {
+		defer close(done)
+		f.receive()
+	}()
+	end := f.replay(ctx)
+	if end == reset {
+		abort(f.conn)
+	} else {
+		f.conn.SetReadDeadline(time.Unix(1, 0)) // ends the reader, losing nothing
+	}
+	<-done
+	f.mu.Lock()
+	defer f.mu.Unlock()
+	if f.lost {
+		return reset
+	}
+	return end
+}
+
+// receive reads the client's stream into the held suffix. The buffer is small while the client
+// is quiet: most connections idle here.
+func (f *flow) receive() {
+	small := make([]byte, 2<<10)
+	large := []byte(nil)
+	defer func() {
+		if large != nil {
+			f.s.depot.pool.putLarge(large)
+		}
+	}()
+	buf := small
+	for {
+		n, err := f.conn.Read(buf)
+		f.mu.Lock()
+		spilled := f.held.append(buf[:n])
+		f.eof = isEOF(err)
+		total := f.held.end
+		f.mu.Unlock()
+		if n > 0 || isEOF(err) {
+			f.s.flows.Received(f.id, total, isEOF(err))
+		}
+		switch {
+		case spilled != nil:
+			f.s.cfg.Log.Error("standby cannot hold a request; the flow is unprotected", "flow", f.id, "err", spilled)
+			f.lose()
+			abort(f.conn)
+			return
+		case isEOF(err) || isTimeout(err):
+			return
+		case err != nil:
+			f.lose()
+			return
+		}
+		if n == len(buf) && large == nil {
+			large = f.s.depot.pool.getLarge()
+			buf = large
+		} else if n < len(small) && large != nil {
+			f.s.depot.pool.putLarge(large)
+			buf, large = small, nil
+		}
+	}
+}
+
+// replay writes stored records in order.
+func (f *flow) replay(ctx context.Context) ending {
+	for {
+		f.mu.Lock()
+		rec, ok := f.out.take()
+		promoted, lost, hole := f.promoted, f.lost, len(f.out.waiting) > 0
+		f.mu.Unlock()
+		switch {
+		case lost || ctx.Err() != nil:
+			rec.body.release()
+			return reset
+		case ok:
+			if err := f.deliver(rec); err != nil {
+				return reset
+			}
+			if rec.Close || rec.Kind == replication.KindClose {
+				return orderly
+			}
+		case promoted && hole:
+			// A later reply was stored but not this one: the log did not wait.
+			f.s.count.failed.Add(1)
+			f.s.cfg.Log.Error("stored replies have a hole; dropping the flow", "flow", f.id)
+			return reset
+		case promoted:
+			return proceed
+		default:
+			select {
+			case <-f.wake:
+			case <-ctx.Done():
+			}
+		}
+	}
+}
+
+// deliver writes one stored record and frees it.
+func (f *flow) deliver(rec stored) error {
+	if rec.body == nil {
+		return nil
+	}
+	defer rec.body.release()
+	if err := rec.body.writeTo(f.conn); err != nil {
+		f.lose()
+		return err
+	}
+	f.mu.Lock()
+	defer f.mu.Unlock()
+	f.written += uint64(rec.Size)
+	switch {
+	case rec.Kind != replication.KindReply:
+	case f.promoted:
+		f.s.count.replayed.Add(1)
+	default:
+		f.ends[f.nends%len(f.ends)] = f.written
+		f.nends++
+	}
+	return nil
+}
+
+// commit stores one record of the flow.
+func (f *flow) commit(rec stored) error {
+	f.mu.Lock()
+	defer f.mu.Unlock()
+	switch {
+	case f.out.has(rec.Record):
+		rec.body.release()
+		return nil
+	case f.lost || f.promoted || f.duty == Executor:
+		return fmt.Errorf("proxy: store record %d of %v: %w", rec.Index, f.id, ErrNotHeld)
+	}
+	if rec.Kind == replication.KindReply {
+		f.held.trim(rec.RequestEnd)
+	}
+	f.out.put(rec)
+	f.signal()
+	return nil
+}
