@@ -95,7 +95,7 @@ func (m *Machine) carryOut() {
 	m.claim, m.mate, m.mated, m.hold = nil, Boot{}, false, hold{}
 	m.role, m.owner, m.epoch, m.why = Sole, true, c.epoch, c.why
 	m.ev.gone = ""
-	m.ev.gateway = m.now // its patience with the gateway begins here
+	m.ev.link = m.now // its patience with the gateway begins here
 	if old != (Boot{}) {
 		m.do(Action{Do: AbandonPeer, Boot: old})
 		if m.peer.boot == old {
@@ -111,6 +111,7 @@ func (m *Machine) carryOut() {
 func (m *Machine) fence(why string) {
 	m.claim, m.mate, m.mated, m.hold = nil, Boot{}, false, hold{}
 	m.role, m.owner, m.why = Fenced, false, why
+	m.peer.old = true
 	m.do(Action{Do: CloseGate}, Action{Do: Disown}, Action{Do: Fence, Why: why}, Action{Do: Publish})
 }
 
@@ -134,7 +135,7 @@ func (m *Machine) withhold(c cause) {
 // resume ends a hold.
 func (m *Machine) resume(why string) {
 	m.hold, m.why = hold{}, why
-	m.ev.gateway = m.now
+	m.ev.link = m.now
 	if m.speaker() {
 		m.do(Action{Do: OpenGate, Why: why})
 	}
@@ -146,6 +147,9 @@ func (m *Machine) resume(why string) {
 // linkBack listens anew after the own link was dead. Whatever was not seen meanwhile is asked
 // of the peer; if that is dead then, only a short blindness is no doubt.
 func (m *Machine) linkBack() {
+	if m.hold.cause != linkDead {
+		return
+	}
 	m.hold.doubt = m.hold.doubt || m.inPair() && m.now-m.hold.at >= m.cfg.HangTimeout
 	m.hold.cause = checking
 	m.listenAnew()

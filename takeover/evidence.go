@@ -4,14 +4,14 @@ import "time"
 
 // evidence is what this node knows about the life of its peer and of its own link.
 type evidence struct {
-	since   time.Duration // nothing from before counts: start, resumption, return of the link
-	heard   time.Duration // the last S
-	echo    time.Duration // the newest own stamp that the peer echoed
-	gone    string        // R, in words; empty: not so
-	gateway time.Duration // the last G
-	linked  bool          // G was there at least once
-	round   round
-	next    time.Duration // the next round may begin
+	since  time.Duration // nothing from before counts: start, resumption, return of the link
+	heard  time.Duration // the last S
+	echo   time.Duration // the newest own stamp that the peer echoed
+	gone   string        // R, in words; empty: not so
+	link   time.Duration // the own link last showed that it lives: G or S
+	linked bool          // G was there at least once
+	round  round
+	next   time.Duration // the next round may begin
 
 	downAt    time.Duration // the session broke
 	connectAt time.Duration // the next connect is due
@@ -32,26 +32,31 @@ func (m *Machine) suspect() bool { return m.quiet() >= m.cfg.SuspectAfter }
 
 // sign books an S.
 func (m *Machine) sign() {
-	m.ev.heard = m.now
-	if m.hold.cause == linkDead {
-		m.linkBack()
+	m.ev.heard, m.ev.link = m.now, m.now
+	m.linkBack()
+	if m.role == Joining {
+		m.ev.gone = ""
 	}
 	if m.claim != nil && !m.claim.sure {
 		m.callOff("the peer gave a sign of life")
 	}
 }
 
+// departed books R, which came over a living link.
+func (m *Machine) departed(why string) {
+	m.ev.link = m.now
+	m.linkBack()
+	m.ev.gone = why
+}
+
 func (m *Machine) sessionUp(ev Event) {
 	if ev.Boot != m.peer.boot {
 		m.ev.echo = 0
 	}
-	m.peer = peer{boot: ev.Boot, up: true, unequal: ev.Unequal}
+	m.peer = peer{boot: ev.Boot, up: true, unequal: ev.Unequal, old: m.peer.old && ev.Boot == m.peer.boot}
 	m.ev.gone = ""
 	m.sign()
 	m.learn(ev.Epoch)
-	if m.inPair() && ev.Boot != m.mate {
-		m.ev.gone = "the peer's hello bears a new boot ID: its process died"
-	}
 }
 
 // sessionDown asks for a connect at once: R decides, nothing else is concluded.
@@ -66,6 +71,7 @@ func (m *Machine) peerState(ev Event) {
 		return
 	}
 	m.peer.view, m.peer.heard = ev.Peer, true
+	m.peer.old = m.peer.old && ev.Peer.Paired
 	m.ev.echo = max(m.ev.echo, min(ev.Echo, m.now))
 	m.sign()
 	m.learn(ev.Peer.Epoch)
@@ -91,10 +97,8 @@ func (m *Machine) learn(e Epoch) {
 
 func (m *Machine) gatewayAnswered() {
 	m.ev.round.gateway, m.ev.linked = true, true
-	m.ev.gateway = m.now
-	if m.hold.cause == linkDead {
-		m.linkBack()
-	}
+	m.ev.link = m.now
+	m.linkBack()
 }
 
 // advertisedAnswered counts as S on a node that is not itself the owner: the owner's daemon
@@ -109,6 +113,9 @@ func (m *Machine) advertisedAnswered() {
 // conclude draws from the evidence what it allows, and asks for more.
 func (m *Machine) conclude() {
 	m.connect()
+	if m.inPair() && m.peer.up && m.peer.boot != m.mate {
+		m.ev.gone = "the peer's hello bears a new boot ID: its process died"
+	}
 	if m.ev.gone != "" {
 		m.judgeGone()
 	}
@@ -120,14 +127,15 @@ func (m *Machine) conclude() {
 	m.joinUnequal()
 }
 
-// connect asks for a fresh connect while there is no session: a refusal is R.
+// connect asks for a fresh connect while there is no session or no S: a refusal is R.
 func (m *Machine) connect() {
-	if m.peer.up || m.now < m.ev.connectAt || (m.role == Sole && m.hold.cause == notHeld) {
+	idle := m.role == Fenced || m.role == Sole && m.hold.cause == notHeld
+	if idle || m.now < m.ev.connectAt || m.peer.up && !m.suspect() {
 		return
 	}
 	m.do(Action{Do: ProbeConnect})
 	m.ev.connectAt = m.now + m.cfg.idleEvery()
-	if m.ev.downAt > 0 && m.now-m.ev.downAt < m.cfg.connectFast() {
+	if !m.peer.up && m.ev.downAt > 0 && m.now-m.ev.downAt < m.cfg.connectFast() {
 		m.ev.connectAt = m.now + m.cfg.ProbeEvery
 	}
 }
@@ -149,9 +157,6 @@ func (m *Machine) probe() bool {
 		m.ev.next = m.now
 		if !m.inPair() || m.quiet() > 3*m.cfg.HangTimeout {
 			m.ev.next += m.cfg.idleEvery()
-		}
-		if m.peer.up {
-			m.do(Action{Do: ProbeConnect})
 		}
 	}
 	switch {
@@ -187,12 +192,16 @@ func (m *Machine) judge(r round) {
 // judgeLink: no S, no G. A survivor has missed S for long, and one late answer of the gateway
 // is no reason to fall silent; nor is a gateway that never answered one.
 func (m *Machine) judgeLink() {
-	m.why = "the probe address does not answer: this node's own link is dead"
-	if !m.serving() || m.role == Sole && (!m.ev.linked || m.now-m.ev.gateway < m.cfg.HangTimeout) {
+	const why = "the probe address does not answer: this node's own link is dead"
+	if m.role == Joining {
+		m.why = why
+	}
+	if !m.serving() || m.role == Sole && (!m.ev.linked || m.now-m.ev.link < m.cfg.HangTimeout) {
 		return
 	}
+	m.why = why
 	if m.claim != nil {
-		m.callOff(m.why)
+		m.callOff(why)
 	}
 	m.withhold(linkDead)
 }

@@ -39,6 +39,7 @@ type peer struct {
 	up      bool // a session is there
 	unequal bool
 	heard   bool // view is from the present session
+	old     bool // its Paired still means the pair that this process gave up
 	view    View
 }
 
@@ -81,13 +82,15 @@ func (m *Machine) take(ev Event) {
 		m.peerState(ev)
 	case PeerLeaving:
 		m.peer.up, m.peer.heard = false, false
-		m.ev.gone = "the peer said farewell"
+		m.departed("the peer said farewell")
 	case Refused:
 		if !m.peer.up || m.suspect() {
-			m.ev.gone = "the peer's session port refuses: its process died"
+			m.departed("the peer's session port refuses: its process died")
 		}
 	case Connected:
-		m.ev.gone = ""
+		if m.role == Joining {
+			m.ev.gone = ""
+		}
 	case AnswerPeer:
 		m.ev.round.peer = true
 	case AnswerGateway:

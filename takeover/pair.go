@@ -5,10 +5,10 @@ package takeover
 // is ready. If the peer lost its part in the pair, this side goes on alone.
 func (m *Machine) pair() {
 	p := &m.peer
-	if !p.up || !p.heard || p.unequal || m.claim != nil {
+	if !p.up || !p.heard || p.unequal || m.claim != nil || m.suspect() {
 		return
 	}
-	mine := p.view.Paired && (p.view.Role == Primary || p.view.Role == Backup)
+	mine := p.view.Paired && !p.old && (p.view.Role == Primary || p.view.Role == Backup)
 	switch m.role {
 	case Joining:
 		m.join(mine)
