@@ -5,6 +5,8 @@ import (
 	"fmt"
 	"net"
 	"net/netip"
+	"os"
+	"strings"
 
 	"github.com/vishvananda/netlink"
 	"golang.org/x/sys/unix"
@@ -28,7 +30,8 @@ const (
 // InstallFence puts up the second fence, which holds when the table is flushed: packets from
 // an advertised address that lack MarkSend are routed to a device that swallows them. It
 // works in the calling thread's network namespace. Applying it twice changes nothing; like
-// the table it outlives the daemon.
+// the table it outlives the daemon. A strict reverse path filter on the interface becomes a
+// loose one and stays so: it asks for the way back from the address, which is the dead device.
 func InstallFence(spec Spec) error {
 	if err := spec.check(); err != nil {
 		return err
@@ -36,6 +39,9 @@ func InstallFence(spec Spec) error {
 	index, err := deadDevice(spec.Interface)
 	if err != nil {
 		return fmt.Errorf("install second fence: device %s: %w", DeadDevice, explain(err))
+	}
+	if err := loosenPathFilter(spec.Interface); err != nil {
+		return fmt.Errorf("install second fence: %w", err)
 	}
 	for _, a := range spec.addresses() {
 		// The routes come first: a rule that leads to an empty table would let packets through.
@@ -153,6 +159,35 @@ func deadDevice(iface string) (int, error) {
 		return 0, fmt.Errorf("set up: %w", err)
 	}
 	return link.Attrs().Index, nil
+}
+
+// loosenPathFilter sets rp_filter to 2 where it is 1 for the interface. The kernel uses the
+// larger of the interface's value and the one for all.
+func loosenPathFilter(iface string) error {
+	if iface == "" {
+		return nil
+	}
+	strict := false
+	file := "/proc/sys/net/ipv4/conf/" + iface + "/rp_filter"
+	for _, name := range []string{"/proc/sys/net/ipv4/conf/all/rp_filter", file} {
+		b, err := os.ReadFile(name)
+		if err != nil {
+			return fmt.Errorf("read reverse path filter: %w", err)
+		}
+		switch strings.TrimSpace(string(b)) {
+		case "1":
+			strict = true
+		case "2":
+			return nil
+		}
+	}
+	if !strict {
+		return nil
+	}
+	if err := os.WriteFile(file, []byte("2"), 0); err != nil {
+		return fmt.Errorf("loosen reverse path filter: %w (run: sysctl net.ipv4.conf.%s.rp_filter=2)", err, iface)
+	}
+	return nil
 }
 
 // deadRoutes fills the routing table for a's family: everything goes to the device, and is

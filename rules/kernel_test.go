@@ -1,0 +1,213 @@
+package rules
+
+import (
+	"testing"
+
+	"github.com/ftgw/ftgw/internal/lab"
+	"github.com/ftgw/ftgw/internal/lab/labtest"
+	"github.com/google/go-cmp/cmp"
+	"github.com/google/nftables"
+	"github.com/google/nftables/expr"
+	"github.com/vishvananda/netlink"
+	"golang.org/x/sys/unix"
+)
+
+func in(t *testing.T, ns *lab.NS, f func() error) {
+	t.Helper()
+	if err := ns.Do(f); err != nil {
+		t.Fatal(err)
+	}
+}
+
+// listing is the whole table as the kernel has it, handles included.
+func listing(t *testing.T, ns *lab.NS, table string) (rules []*nftables.Rule) {
+	t.Helper()
+	in(t, ns, func() error {
+		conn, err := nftables.New()
+		if err != nil {
+			return err
+		}
+		chains, err := conn.ListChainsOfTableFamily(nftables.TableFamilyINet)
+		for _, c := range chains {
+			r, err := conn.GetRules(&nftables.Table{Name: table, Family: nftables.TableFamilyINet}, c)
+			if err != nil {
+				return err
+			}
+			rules = append(rules, r...)
+		}
+		return err
+	})
+	return rules
+}
+
+func install(t *testing.T, ns *lab.NS, spec Spec) *Bundle {
+	t.Helper()
+	var b *Bundle
+	in(t, ns, func() (err error) {
+		b, err = Install(spec)
+		return err
+	})
+	t.Cleanup(func() { b.Close() })
+	return b
+}
+
+func wantPresent(t *testing.T, b *Bundle, want bool) {
+	t.Helper()
+	got, err := b.Present()
+	if err != nil || got != want {
+		t.Errorf("Present: %v, %v, want %v", got, err, want)
+	}
+}
+
+func TestInstallTwice(t *testing.T) {
+	labtest.Require(t)
+	ns := labtest.NS(t, "host")
+	b := install(t, ns, twoFamilies())
+	wantPresent(t, b, true)
+	first := listing(t, ns, "ftgw")
+	again := install(t, ns, twoFamilies())
+	if diff := cmp.Diff(first, listing(t, ns, "ftgw")); diff != "" {
+		t.Errorf("the second Install changed the table:\n%s", diff)
+	}
+	if err := b.Close(); err != nil {
+		t.Fatal(err)
+	}
+	if len(first) == 0 || len(listing(t, ns, "ftgw")) != len(first) {
+		t.Error("the table did not outlive its bundle")
+	}
+	other := testSpec()
+	replaced := install(t, ns, other)
+	wantPresent(t, replaced, true)
+	wantPresent(t, again, false)
+	for range 2 {
+		if err := replaced.Remove(); err != nil {
+			t.Error(err)
+		}
+	}
+	wantPresent(t, replaced, false)
+	if err := replaced.Renew(other.Services[0].Advertised.Addr()); err == nil {
+		t.Error("Renew without a table is no error")
+	}
+}
+
+func TestPresentSeesChanges(t *testing.T) {
+	labtest.Require(t)
+	for name, change := range map[string]func(*nftables.Conn, *nftables.Table){
+		"flush ruleset": func(c *nftables.Conn, _ *nftables.Table) { c.FlushRuleset() },
+		"flush chain": func(c *nftables.Conn, t *nftables.Table) {
+			c.FlushChain(&nftables.Chain{Table: t, Name: "postrouting"})
+		},
+		"flush table": func(c *nftables.Conn, t *nftables.Table) { c.FlushTable(t) },
+		"dormant":     func(c *nftables.Conn, t *nftables.Table) { t.Flags = nftables.TableFlagDormant; c.AddTable(t) },
+		"rule inserted": func(c *nftables.Conn, t *nftables.Table) {
+			c.InsertRule(&nftables.Rule{Table: t, Chain: &nftables.Chain{Table: t, Name: "output"},
+				Exprs: []expr.Any{&expr.Verdict{Kind: expr.VerdictAccept}}})
+		},
+	} {
+		t.Run(name, func(t *testing.T) {
+			ns := labtest.NS(t, "host")
+			b := install(t, ns, testSpec())
+			wantPresent(t, b, true)
+			in(t, ns, func() error {
+				conn, err := nftables.New()
+				if err != nil {
+					return err
+				}
+				change(conn, &nftables.Table{Name: "ftgw", Family: nftables.TableFamilyINet})
+				return conn.Flush()
+			})
+			wantPresent(t, b, false)
+			b = install(t, ns, testSpec())
+			wantPresent(t, b, true)
+		})
+	}
+}
+
+func TestUpdatePeerMAC(t *testing.T) {
+	labtest.Require(t)
+	ns := labtest.NS(t, "host")
+	spec := testSpec()
+	mac := spec.Services[0].PeerMAC
+	spec.Services[0].PeerMAC = nil
+	b := install(t, ns, spec)
+	if err := b.UpdatePeerMAC(spec.Services[0].Peer, mac); err != nil {
+		t.Fatal(err)
+	}
+	wantPresent(t, b, true)
+	before := listing(t, ns, "ftgw")
+	install(t, ns, testSpec()) // the same with the MAC known from the start
+	if diff := cmp.Diff(before, listing(t, ns, "ftgw")); diff != "" {
+		t.Errorf("the updated table differs from one installed so:\n%s", diff)
+	}
+}
+
+func TestProbeLeavesNothing(t *testing.T) {
+	labtest.Require(t)
+	ns := labtest.NS(t, "host")
+	in(t, ns, func() error {
+		native, err := ProbeNative()
+		t.Logf("native queue expression: %v", native)
+		if err != nil {
+			return err
+		}
+		conn, err := nftables.New()
+		if err != nil {
+			return err
+		}
+		tables, err := conn.ListTables()
+		if len(tables) != 0 {
+			t.Errorf("tables left: %v", tables)
+		}
+		return err
+	})
+}
+
+func TestFenceTwiceAndAway(t *testing.T) {
+	labtest.Require(t)
+	ns := labtest.NS(t, "host")
+	spec := twoFamilies()
+	count := func() (rules, routes int) {
+		for _, family := range []int{unix.AF_INET, unix.AF_INET6} {
+			r, err := ourRules(family)
+			if err != nil {
+				t.Error(err)
+			}
+			rt, err := netlink.RouteListFiltered(family, &netlink.Route{Table: fenceTable}, netlink.RT_FILTER_TABLE)
+			if err != nil {
+				t.Error(err)
+			}
+			rules, routes = rules+len(r), routes+len(rt)
+		}
+		return rules, routes
+	}
+	in(t, ns, func() error {
+		for range 2 {
+			if err := InstallFence(spec); err != nil {
+				return err
+			}
+			if rules, routes := count(); rules != 6 || routes != 4 {
+				t.Errorf("%d rules and %d routes, want 6 and 4", rules, routes)
+			}
+		}
+		other := spec
+		other.MarkSend = 0x77
+		if err := InstallFence(other); err != nil {
+			return err
+		}
+		if rules, routes := count(); rules != 6 || routes != 4 {
+			t.Errorf("another mark: %d rules and %d routes, want 6 and 4", rules, routes)
+		}
+		for range 2 {
+			if err := RemoveFence(spec); err != nil {
+				return err
+			}
+		}
+		if rules, routes := count(); rules != 0 || routes != 0 {
+			t.Errorf("after RemoveFence: %d rules and %d routes", rules, routes)
+		}
+		if _, err := netlink.LinkByName(DeadDevice); err == nil {
+			t.Error("the dead device is left")
+		}
+		return nil
+	})
+}

@@ -1,0 +1,535 @@
+package rules
+
+import (
+	"context"
+	"encoding/binary"
+	"fmt"
+	"io"
+	"net"
+	"net/netip"
+	"os"
+	"sync"
+	"sync/atomic"
+	"testing"
+	"time"
+
+	"github.com/google/nftables"
+	"github.com/vishvananda/netlink"
+	"golang.org/x/sys/unix"
+
+	"github.com/ftgw/ftgw/internal/lab"
+	"github.com/ftgw/ftgw/internal/lab/labtest"
+	"github.com/ftgw/ftgw/nfq"
+)
+
+const patience = 10 * time.Second
+
+// site is a client and a host with the rules, the fence, and queues that accept everything.
+type site struct {
+	client, host *lab.NS
+	spec         Spec
+	bundle       *Bundle
+	clientMAC    net.HardwareAddr
+	in, out      []nfq.Queue
+	seen         func(worker int, p *nfq.Packet) // if set, called for each packet
+	fromV        atomic.Int64                    // packets from V that the client's wire carried
+	lastV        atomic.Int64                    // when the last one came, UnixNano
+}
+
+func newSite(t testing.TB, spec Spec, seen func(int, *nfq.Packet)) *site {
+	labtest.Require(t)
+	s := &site{client: labtest.NS(t, "client"), host: labtest.NS(t, "host"), seen: seen}
+	if err := lab.Veth(s.client, "eth0", s.host, "eth0"); err != nil {
+		t.Fatal(err)
+	}
+	mac := net.HardwareAddr{2, 0, 0, 0, 0, 12}
+	s.do(t, s.client, func() error { return setUp("eth0", "192.0.2.1/24", mac) })
+	s.do(t, s.host, func() error { return setUp("eth0", "192.0.2.11/24", nil) })
+	s.do(t, s.host, func() error { return setUp("lo", "192.0.2.100/32", nil) })
+	for _, ns := range []*lab.NS{s.client, s.host} { // until then the first packets may be lost
+		s.do(t, ns, func() error {
+			eventually(t, "the wire is up", func() bool {
+				link, err := netlink.LinkByName("eth0")
+				return err == nil && link.Attrs().OperState == netlink.OperUp
+			})
+			return nil
+		})
+	}
+	spec.Interface = "eth0"
+	s.spec = spec
+	for i := range 2 * spec.Workers {
+		s.do(t, s.host, func() error { return s.openQueue(t, i) })
+	}
+	s.do(t, s.host, func() (err error) {
+		if err = InstallFence(spec); err == nil {
+			s.bundle, err = Install(spec)
+		}
+		return err
+	})
+	t.Cleanup(func() { s.bundle.Close() })
+	s.capture(t)
+	return s
+}
+
+func (s *site) do(t testing.TB, ns *lab.NS, f func() error) {
+	t.Helper()
+	if err := ns.Do(f); err != nil {
+		t.Fatal(err)
+	}
+}
+
+func setUp(name, address string, mac net.HardwareAddr) error {
+	link, err := netlink.LinkByName(name)
+	if err != nil {
+		return err
+	}
+	if mac != nil {
+		if err := netlink.LinkSetHardwareAddr(link, mac); err != nil {
+			return err
+		}
+	}
+	a, err := netlink.ParseAddr(address)
+	if err != nil {
+		return err
+	}
+	return netlink.AddrAdd(link, a)
+}
+
+func (s *site) openQueue(t testing.TB, i int) error {
+	outbound := i >= s.spec.Workers
+	q, err := nfq.Open(nfq.Config{Number: s.spec.QueueBase + uint16(i), GSO: outbound})
+	if err != nil {
+		return err
+	}
+	v := nfq.Verdict{Accept: true}
+	if outbound {
+		v.Mark = s.spec.MarkSend
+		s.out = append(s.out, q)
+	} else {
+		s.in = append(s.in, q)
+	}
+	ctx, cancel := context.WithCancel(context.Background())
+	done := make(chan error, 1)
+	go func() {
+		done <- q.Run(ctx, func(packets []nfq.Packet, verdict func(int, nfq.Verdict)) {
+			for i2 := range packets {
+				if s.seen != nil {
+					s.seen(i%s.spec.Workers, &packets[i2])
+				}
+				verdict(i2, v)
+			}
+		})
+	}()
+	t.Cleanup(func() {
+		cancel()
+		if err := <-done; err != nil {
+			t.Error(err)
+		}
+		q.Close()
+	})
+	return nil
+}
+
+// capture counts what reaches the client's interface from V.
+func (s *site) capture(t testing.TB) {
+	t.Helper()
+	var file *os.File
+	s.do(t, s.client, func() error {
+		fd, err := unix.Socket(unix.AF_PACKET, unix.SOCK_DGRAM|unix.SOCK_NONBLOCK|unix.SOCK_CLOEXEC, 0x0008) // ETH_P_IP
+		if err == nil {
+			file = os.NewFile(uintptr(fd), "capture")
+		}
+		return err
+	})
+	v := s.v().As4()
+	var wg sync.WaitGroup
+	wg.Go(func() {
+		b := make([]byte, 65536)
+		for {
+			n, err := file.Read(b)
+			if err != nil {
+				return
+			}
+			if n >= 20 && [4]byte(b[12:16]) == v {
+				s.lastV.Store(time.Now().UnixNano())
+				s.fromV.Add(1)
+			}
+		}
+	})
+	t.Cleanup(func() { file.Close(); wg.Wait() })
+}
+
+func (s *site) v() netip.Addr { return s.spec.Services[0].Advertised.Addr() }
+
+// renew renews the lease every third of it until stop.
+func (s *site) renew(t testing.TB) (stop func()) {
+	t.Helper()
+	if err := s.bundle.Renew(s.v()); err != nil {
+		t.Fatal(err)
+	}
+	done := make(chan struct{})
+	var wg sync.WaitGroup
+	wg.Go(func() {
+		for tick := time.Tick(s.spec.Lease / 3); ; {
+			select {
+			case <-done:
+				return
+			case <-tick:
+				if err := s.bundle.Renew(s.v()); err != nil {
+					t.Errorf("Renew: %v", err)
+				}
+			}
+		}
+	})
+	return sync.OnceFunc(func() { close(done); wg.Wait() })
+}
+
+// echo starts a listener on V that sends back what it is sent.
+func (s *site) echo(t testing.TB) {
+	t.Helper()
+	var l net.Listener
+	s.do(t, s.host, func() (err error) {
+		l, err = net.Listen("tcp4", s.spec.Services[0].Advertised.String())
+		return err
+	})
+	var wg sync.WaitGroup
+	wg.Go(func() {
+		for {
+			c, err := l.Accept()
+			if err != nil {
+				return
+			}
+			wg.Go(func() { io.Copy(c, c); c.Close() })
+		}
+	})
+	t.Cleanup(func() { l.Close(); wg.Wait() })
+}
+
+func (s *site) dial(t testing.TB, timeout time.Duration) (c net.Conn, err error) {
+	s.do(t, s.client, func() error {
+		c, err = net.DialTimeout("tcp4", s.spec.Services[0].Advertised.String(), timeout)
+		return nil
+	})
+	if err == nil {
+		t.Cleanup(func() { c.Close() })
+	}
+	return c, err
+}
+
+// exchange sends n bytes and reads them back.
+func exchange(t testing.TB, c net.Conn, n int) {
+	t.Helper()
+	c.SetDeadline(time.Now().Add(2 * patience))
+	go c.Write(make([]byte, n))
+	if _, err := io.CopyN(io.Discard, c, int64(n)); err != nil {
+		t.Fatalf("%d bytes there and back: %v", n, err)
+	}
+}
+
+func eventually(t testing.TB, what string, ok func() bool) {
+	t.Helper()
+	for end := time.Now().Add(patience); !ok(); time.Sleep(time.Millisecond) {
+		if time.Now().After(end) {
+			t.Fatalf("not within %v: %s", patience, what)
+		}
+	}
+}
+
+// silent checks that nothing from V reaches the client while sign counts to two.
+func (s *site) silent(t testing.TB, what string, sign func() uint64) {
+	t.Helper()
+	before, start := s.fromV.Load(), sign()
+	eventually(t, what, func() bool { return sign() >= start+2 })
+	if n := s.fromV.Load() - before; n != 0 {
+		t.Errorf("%d packets from V left while %s", n, what)
+	}
+}
+
+func (s *site) accepted() uint64 { return s.out[0].Stats().Accepted }
+
+// swallowed is how many packets the dead device got.
+func (s *site) swallowed(t testing.TB) (n uint64) {
+	s.do(t, s.host, func() error {
+		link, err := netlink.LinkByName(DeadDevice)
+		if err == nil {
+			n = link.Attrs().Statistics.TxPackets
+		}
+		return err
+	})
+	return n
+}
+
+func (s *site) flushRuleset(t testing.TB) {
+	t.Helper()
+	s.do(t, s.host, func() error {
+		conn, err := nftables.New()
+		if err != nil {
+			return err
+		}
+		conn.FlushRuleset()
+		return conn.Flush()
+	})
+}
+
+func TestLeaseAndFence(t *testing.T) {
+	var largest atomic.Int64 // outbound packet; the fence must not make them small
+	s := newSite(t, testSpec(), func(_ int, p *nfq.Packet) {
+		if n := int64(len(p.Data)); !p.In && n > largest.Load() {
+			largest.Store(n)
+		}
+	})
+	s.echo(t)
+
+	if _, err := s.dial(t, s.spec.Lease); err == nil || s.fromV.Load() != 0 {
+		t.Fatalf("without a lease: dial %v, %d packets from V", err, s.fromV.Load())
+	}
+	stop := s.renew(t)
+	defer func() { stop() }()
+	c, err := s.dial(t, patience)
+	if err != nil {
+		t.Fatalf("with a lease: %v", err)
+	}
+	exchange(t, c, 8<<20)
+	if n := largest.Load(); n < 30000 {
+		t.Errorf("largest outbound packet: %d bytes, want segmentation after the queue", n)
+	}
+
+	// Renewals end, the queue goes on.
+	stop()
+	last := time.Now()
+	go c.Write(make([]byte, 100<<10))
+	eventually(t, "the lease to end", func() bool { return time.Since(last) > s.spec.Lease+100*time.Millisecond })
+	s.silent(t, "the queue accepts after the lease's end", s.accepted)
+	if over := time.Unix(0, s.lastV.Load()).Sub(last); over > s.spec.Lease+50*time.Millisecond {
+		t.Errorf("V spoke until %v after the last renewal, lease %v", over, s.spec.Lease)
+	}
+
+	stop = s.renew(t)
+	c.SetDeadline(time.Now().Add(patience))
+	if _, err := io.CopyN(io.Discard, c, 100<<10); err != nil {
+		t.Fatalf("after the lease came back: %v", err)
+	}
+
+	// Revoked: silent at once. Twice changes nothing.
+	stop()
+	for range 2 {
+		if err := s.bundle.Revoke(s.v()); err != nil {
+			t.Fatal(err)
+		}
+	}
+	go c.Write(make([]byte, 100<<10))
+	s.silent(t, "the queue accepts after Revoke", s.accepted)
+	if drops, err := s.bundle.Drops(); err != nil || drops[DropNoLease] == 0 {
+		t.Errorf("drops: %v, %v", drops, err)
+	}
+
+	// Somebody flushes the rules while the lease holds.
+	stop = s.renew(t)
+	if _, err := io.CopyN(io.Discard, c, 100<<10); err != nil {
+		t.Fatalf("after the lease came back: %v", err)
+	}
+	stop()
+	s.flushRuleset(t)
+	go c.Write(make([]byte, 100<<10))
+	s.silent(t, "the dead device swallows", func() uint64 { return s.swallowed(t) })
+	if _, err := s.dial(t, s.spec.Lease); err == nil {
+		t.Error("dial succeeds without rules")
+	}
+
+	// And the connection goes on when they are back.
+	again := install(t, s.host, s.spec)
+	s.bundle = again
+	stop = s.renew(t)
+	if _, err := io.CopyN(io.Discard, c, 100<<10); err != nil {
+		t.Errorf("after the rules came back: %v", err)
+	}
+}
+
+// Strict reverse path filtering would drop every client's packet, because the way back to the
+// client from V leads to the dead device; InstallFence makes it loose.
+func TestFenceUnderReversePathFilter(t *testing.T) {
+	for _, mode := range []string{"0", "1", "2"} {
+		t.Run(mode, func(t *testing.T) {
+			s := newSite(t, testSpec(), nil)
+			s.echo(t)
+			s.do(t, s.host, func() error {
+				for _, name := range []string{"all", "eth0"} {
+					if err := os.WriteFile("/proc/sys/net/ipv4/conf/"+name+"/rp_filter", []byte(mode), 0); err != nil {
+						return err
+					}
+				}
+				return InstallFence(s.spec)
+			})
+			defer s.renew(t)()
+			c, err := s.dial(t, patience)
+			if err != nil {
+				t.Fatal(err)
+			}
+			exchange(t, c, 1000)
+		})
+	}
+}
+
+// Both directions of a connection come to the same worker, and there is work for all.
+func TestSpread(t *testing.T) {
+	spec := testSpec()
+	spec.Workers = 3
+	var mu sync.Mutex
+	worker := map[uint16]int{}
+	busy := map[int]bool{}
+	s := newSite(t, spec, func(w int, p *nfq.Packet) {
+		mu.Lock()
+		defer mu.Unlock()
+		client := binary.BigEndian.Uint16(p.Data[20:])
+		if !p.In {
+			client = binary.BigEndian.Uint16(p.Data[22:])
+		}
+		if first, ok := worker[client]; ok && first != w {
+			t.Errorf("client port %d (inbound %v): worker %d and %d", client, p.In, first, w)
+		}
+		worker[client], busy[w] = w, true
+	})
+	s.echo(t)
+	defer s.renew(t)()
+	for range 30 {
+		c, err := s.dial(t, patience)
+		if err != nil {
+			t.Fatal(err)
+		}
+		exchange(t, c, 10)
+		c.Close()
+	}
+	mu.Lock()
+	defer mu.Unlock()
+	if len(worker) != 30 || len(busy) != 3 {
+		t.Errorf("%d connections on %d workers, want 30 on 3", len(worker), len(busy))
+	}
+}
+
+// packet makes an IPv4 packet with an eight-byte transport header of the given first bytes.
+func packet(protocol byte, from, to string, fragment uint16, transport ...byte) []byte {
+	b := make([]byte, 40)
+	b[0], b[8], b[9] = 0x45, 64, protocol
+	binary.BigEndian.PutUint16(b[2:], 40)
+	binary.BigEndian.PutUint16(b[6:], fragment)
+	copy(b[12:], net.ParseIP(from).To4())
+	copy(b[16:], net.ParseIP(to).To4())
+	copy(b[20:], transport)
+	return b
+}
+
+func ports(from, to uint16) []byte {
+	return binary.BigEndian.AppendUint16(binary.BigEndian.AppendUint16(nil, from), to)
+}
+
+func TestWhatIsQueued(t *testing.T) {
+	const stranger, v, own, peer = "203.0.113.9", "192.0.2.100", "192.0.2.11", "192.0.2.12"
+	const tcp, udp, icmp = unix.IPPROTO_TCP, unix.IPPROTO_UDP, unix.IPPROTO_ICMP
+	const queued = "queued"
+	cases := []struct {
+		name   string
+		packet []byte
+		want   string // queued, a reason, or nothing
+	}{
+		{"a segment to the service", packet(tcp, stranger, v, 0, ports(4711, 80)...), queued},
+		{"to another port", packet(tcp, stranger, v, 0, ports(4711, 81)...), DropNotServed},
+		{"UDP", packet(udp, stranger, v, 0, ports(4711, 80)...), DropNotServed},
+		{"ping", packet(icmp, stranger, v, 0, 8), DropNotServed},
+		{"first fragment", packet(tcp, stranger, v, 0x2000, ports(4711, 80)...), DropFragment},
+		{"last fragment", packet(tcp, stranger, v, 0x0001, ports(4711, 80)...), DropFragment},
+		{"do not fragment", packet(tcp, stranger, v, 0x4000, ports(4711, 80)...), queued},
+		{"unreachable", packet(icmp, stranger, v, 0, 3, 4), queued},
+		{"time exceeded", packet(icmp, stranger, v, 0, 11), queued},
+		{"parameter problem", packet(icmp, stranger, v, 0, 12), queued},
+		{"redirect", packet(icmp, stranger, v, 0, 5), DropNotServed},
+		{"clone", packet(tcp, stranger, own, 0, ports(4711, 20080)...), queued},
+		{"fragment of a clone", packet(tcp, stranger, own, 0x2000, ports(4711, 20080)...), DropNotPeer},
+		{"clone in the peer's name", packet(tcp, peer, own, 0, ports(4711, 20080)...), DropOwnSource},
+		{"cloned ICMP error", packet(icmp, stranger, own, 0, 3, 4), queued},
+		{"the peer's own ICMP error", packet(icmp, peer, own, 0, 3, 4), ""},
+		{"other TCP to the host", packet(tcp, stranger, own, 0, ports(4711, 22)...), ""},
+	}
+	outcomes := func(t *testing.T, s *site, b []byte) map[string]uint64 {
+		before, err := s.bundle.Drops()
+		if err != nil {
+			t.Fatal(err)
+		}
+		after, err := map[string]uint64{}, error(nil)
+		in := s.in[0].Stats().Packets
+		var sender *nfq.Sender
+		s.do(t, s.client, func() error {
+			sender, err = nfq.OpenSender(0)
+			return err
+		})
+		defer sender.Close()
+		if err := sender.Send(b); err != nil {
+			t.Fatal(err)
+		}
+		// A segment to the service, for which the queue is known to work, ends each case.
+		if err := sender.Send(packet(tcp, "203.0.113.77", v, 0, ports(7, 80)...)); err != nil {
+			t.Fatal(err)
+		}
+		eventually(t, "the last segment queued", func() bool { return s.in[0].Stats().Packets > in })
+		eventually(t, "nothing waits", func() bool { return s.in[0].Stats().Waiting == 0 })
+		after, err = s.bundle.Drops()
+		if err != nil {
+			t.Fatal(err)
+		}
+		got := map[string]uint64{}
+		if n := s.in[0].Stats().Packets - in - 1; n != 0 {
+			got[queued] = n
+		}
+		for reason := range after {
+			if n := after[reason] - before[reason]; n != 0 {
+				got[reason] = n
+			}
+		}
+		return got
+	}
+	s := newSite(t, testSpec(), nil)
+	s.do(t, s.client, func() error { return setUp("eth0", "192.0.2.12/24", nil) })
+	s.do(t, s.host, func() error { // a way back to the stranger, or the host takes its packets for lies
+		link, err := netlink.LinkByName("eth0")
+		if err != nil {
+			return err
+		}
+		return netlink.RouteAdd(&netlink.Route{LinkIndex: link.Attrs().Index, Gw: net.ParseIP("192.0.2.1")})
+	})
+	for _, c := range cases {
+		t.Run(c.name, func(t *testing.T) {
+			want := map[string]uint64{}
+			if c.want != "" {
+				want[c.want] = 1
+			}
+			if got := outcomes(t, s, c.packet); fmt.Sprint(got) != fmt.Sprint(want) {
+				t.Errorf("got %v, want %v", got, want)
+			}
+		})
+	}
+	if err := s.bundle.UpdatePeerMAC(s.spec.Services[0].Peer, net.HardwareAddr{2, 0, 0, 0, 0, 99}); err != nil {
+		t.Fatal(err)
+	}
+	if got := outcomes(t, s, packet(tcp, stranger, own, 0, ports(4711, 20080)...)); got[DropNotPeer] != 1 || got[queued] != 0 {
+		t.Errorf("clone from another MAC: %v", got)
+	}
+	if got := outcomes(t, s, packet(icmp, stranger, own, 0, 3, 4)); got[queued] != 0 {
+		t.Errorf("ICMP error from another MAC: %v", got)
+	}
+}
+
+func BenchmarkRenew(b *testing.B) {
+	labtest.Require(b)
+	ns := labtest.NS(b, "host")
+	spec := testSpec()
+	var bundle *Bundle
+	if err := ns.Do(func() (err error) { bundle, err = Install(spec); return err }); err != nil {
+		b.Fatal(err)
+	}
+	defer bundle.Close()
+	b.ReportAllocs()
+	for b.Loop() {
+		if err := bundle.Renew(spec.Services[0].Advertised.Addr()); err != nil {
+			b.Fatal(err)
+		}
+	}
+}
