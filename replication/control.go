@@ -11,6 +11,7 @@ const (
 	FlagLeaving uint8 = 1 << iota // the node shuts down in good order
 	FlagServing                   // its proxy accepts exchanges
 	FlagOwner                     // it answers for the advertised address
+	FlagPaired                    // it is in duplex with the process that it says this to
 )
 
 // Heartbeat is a sign of life that also measures the round trip and says what arrived.

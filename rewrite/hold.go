@@ -58,7 +58,7 @@ func (f *flow) release(sack [][2]Seq, now time.Duration, o *Outcome) {
 // freshAck builds an acknowledgment as the local kernel would send it now.
 func (f *flow) freshAck(ack Seq, field uint16, sack [][2]Seq, now time.Duration, o *Outcome) []byte {
 	h := Header{Src: f.id.Advertised, Dst: f.id.Client, Flags: ACK, Ack: ack, Window: field,
-		Seq: f.delta.Common(f.sndNxt), SACK: sack, HasTS: f.hasTS, WScale: -1}
+		Seq: f.delta.Common(f.sndNxt), SACK: sack, HasTS: f.hasTS}
 	if f.foreign {
 		h.Seq = h.Seq.Later(f.maxAck)
 	}
@@ -114,6 +114,19 @@ func (t *Table) Noted(n Note, now time.Duration, o *Outcome) {
 	case n.Kind == NoteUnknown && f.speaker:
 		t.simplify(f, now, o)
 	}
+}
+
+// Simplify lets one duplex flow for which this host speaks go on alone, since the peer cannot
+// hold it. It reports whether there is such a flow.
+func (t *Table) Simplify(id FlowID, now time.Duration, o *Outcome) bool {
+	o.reset()
+	f := t.find(id)
+	if f == nil || f.mode != Duplex || !f.speaker {
+		return false
+	}
+	o.Notes = append(o.Notes, Note{Flow: id, Kind: NoteSimplex})
+	t.simplify(f, now, o)
+	return true
 }
 
 // simplify makes a flow for which this host speaks its own alone and releases what waited

@@ -113,7 +113,7 @@ func (t *Table) inboundUnknown(s *Segment, svc *service, cloned bool, o *Outcome
 	case svc.stance.Speak && !s.Flags().Has(RST) && s.Flags().Has(ACK):
 		o.drop(ResetUnknown)
 		o.ToClient = append(o.ToClient, AppendSegment(o.room(maxHeader),
-			Header{Src: svc.Advertised, Dst: s.Src(), Seq: s.Ack(), Flags: RST, WScale: -1}, nil))
+			Header{Src: svc.Advertised, Dst: s.Src(), Seq: s.Ack(), Flags: RST}, nil))
 	case !cloned && svc.stance.Duplex:
 		o.Clone = o.cloneOf(s, svc.Peer)
 		o.drop(UnknownFlow)

@@ -161,7 +161,7 @@ func (f *flow) fakeAck(s *Segment, o *Outcome) {
 	}
 	ack := f.maxAck.Earlier(f.delta.Common(f.sndNxt))
 	h := Header{Src: s.Dst(), Dst: s.Src(), Flags: ACK, Seq: s.Ack(), Ack: f.delta.Local(ack),
-		HasTS: f.hasTS, TSVal: f.tsClient, TSEcr: f.tsLast, WScale: -1}
+		HasTS: f.hasTS, TSVal: f.tsClient, TSEcr: f.tsLast}
 	if f.sndEdge.After(ack) {
 		h.Window = uint16(min(f.sndEdge.Since(ack)>>f.scaleShift(), 0xffff))
 	}

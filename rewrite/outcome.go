@@ -1,5 +1,10 @@
 package rewrite
 
+import (
+	"bytes"
+	"slices"
+)
+
 // NoteKind says what one host tells the other about a flow.
 type NoteKind uint8
 
@@ -60,4 +65,16 @@ func (o *Outcome) copyOf(b []byte) []byte { return append(o.room(len(b)), b...) 
 // Empty reports whether there is nothing to send.
 func (o *Outcome) Empty() bool {
 	return len(o.ToLocal)+len(o.ToClient)+len(o.Confirm)+len(o.Notes) == 0
+}
+
+// Copy returns a copy of what there is to send, which shares no memory with o.
+func (o *Outcome) Copy() *Outcome {
+	c := &Outcome{Confirm: slices.Clone(o.Confirm), Notes: slices.Clone(o.Notes)}
+	for _, b := range o.ToLocal {
+		c.ToLocal = append(c.ToLocal, bytes.Clone(b))
+	}
+	for _, b := range o.ToClient {
+		c.ToClient = append(c.ToClient, bytes.Clone(b))
+	}
+	return c
 }

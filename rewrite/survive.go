@@ -12,7 +12,7 @@ const tsJump = 1000
 // retries is how often the kernel is told of an unreachable client at a takeover. Each takes
 // back one doubling of its retransmission timer (RFC 6069); at most one retransmission
 // results, since the timer then counts from that.
-const retries = 6
+const retries = 8
 
 // Survive makes this host the only one of a service: every duplex flow becomes simplex and
 // this host speaks for it from now on. What waited for the peer is released; flows that the
@@ -49,7 +49,7 @@ func (t *Table) survive(f *flow, now time.Duration, o *Outcome) {
 
 // lose resets the client of a flow whose state died with the peer and forgets the flow.
 func (t *Table) lose(f *flow, o *Outcome) {
-	h := Header{Src: f.id.Advertised, Dst: f.id.Client, Seq: f.maxAck, Flags: RST, WScale: -1}
+	h := Header{Src: f.id.Advertised, Dst: f.id.Client, Seq: f.maxAck, Flags: RST}
 	o.ToClient = append(o.ToClient, AppendSegment(o.room(maxHeader), h, nil))
 	if t.flows[f.id.Key] == f {
 		t.remove(f)
@@ -94,10 +94,10 @@ func (f *flow) wake(now time.Duration, o *Outcome) {
 	}
 	probe := Header{Src: f.id.Advertised, Dst: f.id.Client, Flags: ACK, Seq: f.maxAck - 1,
 		Ack: f.rcvNxt, Window: field, HasTS: f.hasTS, TSVal: f.tsNow(now) + f.tsDelta,
-		TSEcr: f.tsEcr, WScale: -1}
+		TSEcr: f.tsEcr}
 	o.ToClient = append(o.ToClient, AppendSegment(o.room(maxHeader), probe, nil))
 	lost := AppendSegment(o.room(maxHeader), Header{Src: f.id.Advertised, Dst: f.id.Client,
-		Flags: ACK, Seq: f.delta.Local(f.maxAck), Ack: f.rcvNxt, WScale: -1}, nil)
+		Flags: ACK, Seq: f.delta.Local(f.maxAck), Ack: f.rcvNxt}, nil)
 	for range retries {
 		o.ToLocal = append(o.ToLocal,
 			AppendUnreachable(o.room(maxError), f.id.Client.Addr(), lost))

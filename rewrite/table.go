@@ -173,3 +173,12 @@ func (t *Table) Accepted(k Key) (id FlowID, mode Mode, speaker, ok bool) {
 	t.opened(f)
 	return f.id, f.mode, f.speaker, true
 }
+
+// Mode returns the mode of a flow.
+func (t *Table) Mode(id FlowID) (m Mode, ok bool) {
+	f := t.find(id)
+	if f == nil {
+		return 0, false
+	}
+	return f.mode, true
+}

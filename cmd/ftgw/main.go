@@ -24,8 +24,9 @@ const (
 )
 
 func main() {
-	ctx, stop := signal.NotifyContext(context.Background(), syscall.SIGINT, syscall.SIGTERM)
-	context.AfterFunc(ctx, stop) // a second signal ends the program at once
+	// The signals stay caught: a demo in a user namespace gets Ctrl-C twice, from the terminal
+	// and from its parent, and still has to clean up.
+	ctx, _ := signal.NotifyContext(context.Background(), syscall.SIGINT, syscall.SIGTERM)
 	os.Exit(execute(ctx, os.Args[1:], os.Stdout, os.Stderr))
 }
 
@@ -38,6 +39,9 @@ func execute(ctx context.Context, args []string, out, errOut io.Writer) int {
 	err := root.ExecuteContext(ctx)
 	if err == nil {
 		return 0
+	}
+	if code, ended := err.(exitWith); ended {
+		return int(code)
 	}
 	fmt.Fprintf(errOut, "ftgw: %v\n", err)
 	var coded codedError
@@ -74,7 +78,8 @@ func rootCommand() *cobra.Command {
 	root.SetFlagErrorFunc(func(cmd *cobra.Command, err error) error {
 		return codedError{exitUsage, fmt.Errorf("%w (see %s --help)", err, cmd.CommandPath())}
 	})
-	root.AddCommand(runCommand(), checkCommand(), statusCommand(), secretCommand(), versionCommand(), labAppCommand())
+	root.AddCommand(runCommand(), checkCommand(), statusCommand(), secretCommand(), demoCommand(),
+		versionCommand(), labAppCommand())
 	return root
 }
 
@@ -106,3 +111,9 @@ type codedError struct {
 
 func (e codedError) Error() string { return e.err.Error() }
 func (e codedError) Unwrap() error { return e.err }
+
+// exitWith ends the program with the code of a copy of it that has said everything already; it
+// may be 0.
+type exitWith int
+
+func (e exitWith) Error() string { return fmt.Sprintf("ended with code %d", int(e)) }

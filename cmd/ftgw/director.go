@@ -1,0 +1,207 @@
+package main
+
+import (
+	"context"
+	"log/slog"
+	"net/netip"
+	"sync"
+	"sync/atomic"
+	"time"
+
+	"github.com/ftgw/ftgw/takeover"
+)
+
+// stage carries out what a takeover.Machine asks for. Its methods are called by the director's
+// goroutine alone, in the order of the actions, and do not block for long.
+type stage interface {
+	ProbeConnect()
+	Probe(what takeover.Do)
+	WriteEpoch(takeover.Epoch)
+	Publish()
+	AbandonPeer()
+	Promote(empty bool)
+	ReleaseHeld()
+	Gate(open bool)
+	Own(bool)
+	Announce()
+	Duplex(speaker bool)
+	Fence() // FenceDone is posted when the flows are dead
+}
+
+// director steps the machine: one goroutine, to which events are posted from everywhere.
+type director struct {
+	start  time.Time
+	tick   time.Duration
+	events chan takeover.Event
+	log    *slog.Logger
+	stage  stage
+
+	machine     *takeover.Machine // Run's goroutine only
+	renewUntil  atomic.Int64      // ns since start
+	answerUntil atomic.Int64
+	lastSign    atomic.Int64
+	status      atomic.Pointer[takeover.Status]
+
+	mu       sync.Mutex
+	takeover *Takeover // the latest claim
+	decided  time.Time
+}
+
+// newDirector returns a director for one node's machine. start is the origin of its times.
+func newDirector(m *takeover.Machine, start time.Time, tick time.Duration, log *slog.Logger) *director {
+	d := &director{start: start, tick: tick, machine: m, log: log, events: make(chan takeover.Event, 4096)}
+	st := m.Status()
+	d.status.Store(&st)
+	return d
+}
+
+func (d *director) now() time.Duration { return time.Since(d.start) }
+
+// post hands an event to the machine; Now is filled in. It does not wait while the director
+// keeps up.
+func (d *director) post(ctx context.Context, ev takeover.Event) {
+	ev.Now = d.now()
+	select {
+	case d.events <- ev:
+	case <-ctx.Done():
+	}
+}
+
+// sign notes a sign of the peer's daemon. It is cheap, so that every frame may call it.
+func (d *director) sign() { d.lastSign.Store(int64(d.now())) }
+
+// Run steps the machine until ctx ends.
+func (d *director) Run(ctx context.Context) error {
+	ticker := time.NewTicker(d.tick)
+	defer ticker.Stop()
+	signed := int64(0)
+	for {
+		select {
+		case <-ctx.Done():
+			return nil
+		case ev := <-d.events:
+			d.step(ev)
+		case <-ticker.C:
+			if at := d.lastSign.Load(); at > signed {
+				signed = at
+				d.step(takeover.Event{Now: time.Duration(at), Kind: takeover.Sign})
+			}
+			d.step(takeover.Event{Now: d.now(), Kind: takeover.Tick})
+		}
+	}
+}
+
+func (d *director) step(ev takeover.Event) {
+	before := d.status.Load()
+	actions := d.machine.Step(ev)
+	d.publish()
+	for _, a := range actions {
+		d.log.Debug("action", "action", a.String())
+		d.do(a)
+	}
+	d.publish()
+	after := d.status.Load()
+	if after.Role != before.Role || after.Owner != before.Owner || after.Held != before.Held {
+		d.log.Info("role", "role", after.Role.String(), "owner", after.Owner, "epoch", after.Epoch,
+			"held", after.Held, "why", after.Why)
+	}
+}
+
+// publish shows the machine's state to the other goroutines.
+func (d *director) publish() {
+	st := d.machine.Status()
+	d.status.Store(&st)
+	d.renewUntil.Store(int64(d.machine.RenewUntil()))
+	d.answerUntil.Store(int64(d.machine.AnswerUntil()))
+}
+
+func (d *director) do(a takeover.Action) {
+	s := d.stage
+	switch a.Do {
+	case takeover.ProbeConnect:
+		s.ProbeConnect()
+	case takeover.ProbePeer, takeover.ProbeGateway, takeover.ProbeAdvertised:
+		s.Probe(a.Do)
+	case takeover.WriteEpoch:
+		d.begin(a)
+		s.WriteEpoch(a.Epoch)
+	case takeover.Publish:
+		s.Publish()
+	case takeover.AbandonPeer:
+		s.AbandonPeer()
+	case takeover.Promote:
+		d.written(a)
+		s.Promote(a.Empty)
+		d.done("promoted")
+	case takeover.OpenGate:
+		s.Gate(true)
+		d.done("gate-open")
+	case takeover.CloseGate:
+		s.Gate(false)
+	case takeover.Own:
+		s.Own(true)
+	case takeover.Disown:
+		s.Own(false)
+	case takeover.Announce:
+		s.Announce()
+		d.done("announced")
+	case takeover.ReleaseHeld:
+		s.ReleaseHeld()
+		d.done("released")
+	case takeover.Duplex:
+		s.Duplex(a.Speaker)
+	case takeover.Fence:
+		s.Fence()
+	}
+}
+
+// begin opens the record of a claim that was decided.
+func (d *director) begin(a takeover.Action) {
+	d.mu.Lock()
+	defer d.mu.Unlock()
+	d.decided = time.Now()
+}
+
+func (d *director) written(a takeover.Action) {
+	d.mu.Lock()
+	d.takeover = &Takeover{Epoch: uint64(a.Epoch), Reason: a.Why, At: d.decided}
+	d.mu.Unlock()
+	d.done("epoch-written")
+}
+
+// done notes a step of the claim that is carried out now.
+func (d *director) done(step string) {
+	d.mu.Lock()
+	defer d.mu.Unlock()
+	if d.takeover == nil || (len(d.takeover.Steps) > 0 && d.takeover.Steps[len(d.takeover.Steps)-1].Name == "released") {
+		return
+	}
+	at := float64(time.Since(d.decided).Microseconds()) / 1000
+	d.takeover.Steps = append(d.takeover.Steps, TakeoverStep{Name: step, AtMS: at})
+}
+
+// lastTakeover returns a copy of the record of the latest claim, or nil.
+func (d *director) lastTakeover() *Takeover {
+	d.mu.Lock()
+	defer d.mu.Unlock()
+	if d.takeover == nil {
+		return nil
+	}
+	t := *d.takeover
+	t.Steps = append([]TakeoverStep(nil), t.Steps...)
+	return &t
+}
+
+func (d *director) epoch() takeover.Epoch { return d.status.Load().Epoch }
+
+// outdated reports whether this host is out of the pair, or about to learn that it is.
+func (d *director) outdated() bool {
+	st := d.status.Load()
+	return st.Role == takeover.Fenced || st.Role == takeover.Joining || st.Peer.Epoch > st.Epoch
+}
+
+// mayAnswer reports whether who-has for an advertised address may be answered now.
+func (d *director) mayAnswer(netip.Addr) bool { return int64(d.now()) < d.answerUntil.Load() }
+
+// mayRenew reports whether the lease of the voice may be renewed now.
+func (d *director) mayRenew() bool { return int64(d.now()) < d.renewUntil.Load() }

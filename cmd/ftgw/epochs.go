@@ -1,0 +1,65 @@
+package main
+
+import (
+	"errors"
+	"fmt"
+	"os"
+	"path/filepath"
+
+	"github.com/ftgw/ftgw/takeover"
+)
+
+// epochFile keeps the last epoch that this node claimed, across crashes of the host: one line
+// of text, "ftgw-epoch-1 NUMBER".
+type epochFile struct {
+	path string
+	last takeover.Epoch // when it was opened
+}
+
+const epochFormat = "ftgw-epoch-1 %d\n"
+
+func openEpochs(path string) (epochFile, error) {
+	f := epochFile{path: path}
+	if err := os.MkdirAll(filepath.Dir(path), 0o750); err != nil {
+		return f, fmt.Errorf("make state_dir: %w (set state_dir to a directory that this user may write)", err)
+	}
+	text, err := os.ReadFile(path)
+	if errors.Is(err, os.ErrNotExist) {
+		return f, nil
+	}
+	if err != nil {
+		return f, fmt.Errorf("read the epoch: %w", err)
+	}
+	if _, err := fmt.Sscanf(string(text), epochFormat, &f.last); err != nil {
+		return f, fmt.Errorf("read the epoch in %s: %w (restore the file; or remove it once the peer serves alone)", path, err)
+	}
+	return f, nil
+}
+
+// write puts e on disk before it returns: a whole file or the old one, never half of it.
+func (f *epochFile) write(e takeover.Epoch) error {
+	tmp, err := os.CreateTemp(filepath.Dir(f.path), "epoch-")
+	if err != nil {
+		return err
+	}
+	defer os.Remove(tmp.Name()) // gone after the rename
+	_, err = fmt.Fprintf(tmp, epochFormat, e)
+	if err == nil {
+		err = tmp.Sync()
+	}
+	if closed := tmp.Close(); err == nil {
+		err = closed
+	}
+	if err == nil {
+		err = os.Rename(tmp.Name(), f.path)
+	}
+	if err != nil {
+		return err
+	}
+	dir, err := os.Open(filepath.Dir(f.path))
+	if err != nil {
+		return err
+	}
+	defer dir.Close()
+	return dir.Sync()
+}

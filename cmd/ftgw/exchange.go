@@ -1,0 +1,96 @@
+package main
+
+import (
+	"context"
+	"errors"
+	"io"
+	"net/netip"
+
+	"github.com/ftgw/ftgw/proxy"
+	"github.com/ftgw/ftgw/replication"
+	"github.com/ftgw/ftgw/replication/link"
+	"github.com/ftgw/ftgw/rewrite"
+)
+
+// flows is the packet layer as the proxy sees it.
+type flows struct{ d *datapath }
+
+var _ proxy.Flows = flows{}
+
+// Accepted names the flow behind a socket that the kernel has just handed out.
+func (f flows) Accepted(client, local netip.AddrPort) (rewrite.FlowID, proxy.Duty, bool) {
+	s := f.d.shard(client)
+	s.mu.Lock()
+	id, mode, speaker, ok := s.table.Accepted(rewrite.Key{Client: client, Advertised: local})
+	s.mu.Unlock()
+	switch {
+	case !ok || mode == rewrite.Relay:
+		return id, 0, false
+	case speaker:
+		return id, proxy.Executor, true
+	default:
+		return id, proxy.Standby, true
+	}
+}
+
+// Received confirms input to the peer where this host does not speak.
+func (f flows) Received(id rewrite.FlowID, n uint64, eof bool) {
+	f.d.on(id.Client, func(t *rewrite.Table, o *rewrite.Outcome) { t.Received(id, n, eof, f.d.now(), o) })
+}
+
+// Closed changes nothing: the flow lives as long as the kernel has a socket for it.
+func (f flows) Closed(rewrite.FlowID) {}
+
+// exchanges stores the records of this host on the peer.
+type exchanges struct {
+	d    *datapath
+	link *link.Link
+	dir  *director
+}
+
+var _ proxy.Log = exchanges{}
+
+// Store returns nil when the peer has the record, or when the flow is this host's alone. A
+// peer that is alive and cannot keep a record loses the flow; one that refuses it because it
+// has claimed is obeyed: the flow then waits for the fence in silence.
+func (e exchanges) Store(ctx context.Context, r proxy.Record, body io.ReaderAt) error {
+	if mode, ok := e.d.mode(r.Flow); !ok || mode == rewrite.Simplex {
+		return ctx.Err()
+	}
+	r.Epoch = uint64(e.dir.epoch())
+	err := e.link.Store(ctx, r, body)
+	switch {
+	case errors.Is(err, link.ErrAbandoned):
+		return nil // this host has claimed: the peer is dead or will fence itself
+	case errors.Is(err, link.ErrRefused) && e.dir.outdated():
+		<-ctx.Done()
+		return ctx.Err()
+	case errors.Is(err, link.ErrRefused), errors.Is(err, link.ErrFailed):
+		e.d.simplify(r.Flow)
+		return nil
+	}
+	return err
+}
+
+func (d *datapath) mode(id rewrite.FlowID) (rewrite.Mode, bool) {
+	s := d.shard(id.Client)
+	s.mu.Lock()
+	defer s.mu.Unlock()
+	return s.table.Mode(id)
+}
+
+// simplify lets a flow go on here alone.
+func (d *datapath) simplify(id rewrite.FlowID) {
+	d.on(id.Client, func(t *rewrite.Table, o *rewrite.Outcome) { t.Simplify(id, d.now(), o) })
+}
+
+// peerLink tells the peer what the packet layer has for it.
+type peerLink struct{ *link.Link }
+
+func (p peerLink) Note(n rewrite.Note) {
+	kind := replication.NoteUnknown
+	if n.Kind == rewrite.NoteSimplex {
+		kind = replication.NoteSimplex
+	}
+	p.Link.Note(replication.FlowNote{Flow: n.Flow, Kind: kind})
+}

@@ -1,0 +1,103 @@
+package main
+
+import (
+	"context"
+	"errors"
+	"fmt"
+	"log/slog"
+	"net"
+	"net/netip"
+	"os"
+	"slices"
+	"strconv"
+	"strings"
+	"sync/atomic"
+	"time"
+
+	"golang.org/x/sys/unix"
+
+	"github.com/ftgw/ftgw/replication"
+)
+
+// kernelFacts reads what must be alike on both hosts.
+func kernelFacts(iface string) (replication.Kernel, error) {
+	var k replication.Kernel
+	for name, to := range map[string]*uint8{"tcp_timestamps": &k.Timestamps, "tcp_sack": &k.SACK,
+		"tcp_window_scaling": &k.Scaling, "tcp_ecn": &k.ECN} {
+		text, err := os.ReadFile("/proc/sys/net/ipv4/" + name)
+		if err != nil {
+			return k, fmt.Errorf("read sysctl: %w", err)
+		}
+		v, err := strconv.ParseUint(strings.TrimSpace(string(text)), 10, 8)
+		if err != nil {
+			return k, fmt.Errorf("read sysctl %s: %w", name, err)
+		}
+		*to = uint8(v)
+	}
+	i, err := net.InterfaceByName(iface)
+	if err != nil {
+		return k, fmt.Errorf("interface %s: %w", iface, err)
+	}
+	k.MTU = uint32(min(i.MTU, 65535))
+	return k, nil
+}
+
+// holdPort binds a TCP port without listening, so that no program of this host takes it.
+func holdPort(at netip.AddrPort) (release func() error, err error) {
+	fail := func(err error) (func() error, error) {
+		return nil, fmt.Errorf("hold forwarding port %v: %w (set forward in the service to a free port)", at, err)
+	}
+	if !at.Addr().Is4() {
+		return fail(errors.New("not an IPv4 address"))
+	}
+	fd, err := unix.Socket(unix.AF_INET, unix.SOCK_STREAM|unix.SOCK_CLOEXEC, 0)
+	if err != nil {
+		return fail(err)
+	}
+	if err := unix.Bind(fd, &unix.SockaddrInet4{Addr: at.Addr().As4(), Port: int(at.Port())}); err != nil {
+		unix.Close(fd)
+		return fail(err)
+	}
+	return func() error { return unix.Close(fd) }, nil
+}
+
+// undoList gives back what was acquired, the latest first.
+type undoList []func() error
+
+func (u *undoList) add(f func() error) { *u = append(*u, f) }
+
+func (u *undoList) run(log *slog.Logger) {
+	for _, f := range slices.Backward(*u) {
+		if err := f(); err != nil && !errors.Is(err, net.ErrClosed) {
+			log.Warn("cleaning up", "error", err)
+		}
+	}
+}
+
+// upstreamHealth is whether the web server took the latest connection.
+type upstreamHealth struct{ failing atomic.Bool }
+
+func (h *upstreamHealth) String() string {
+	if h.failing.Load() {
+		return "failing"
+	}
+	return "healthy"
+}
+
+// checkUpstream connects to the web server every second.
+func (v *service) checkUpstream(ctx context.Context) error {
+	const every = time.Second
+	dialer := net.Dialer{Timeout: every}
+	for {
+		conn, err := dialer.DialContext(ctx, "tcp", v.cfg.Upstream)
+		if err == nil {
+			conn.Close()
+		}
+		v.upstream.failing.Store(err != nil)
+		select {
+		case <-ctx.Done():
+			return nil
+		case <-time.After(every):
+		}
+	}
+}

@@ -1,0 +1,188 @@
+package main
+
+import (
+	"context"
+	"net"
+	"net/netip"
+	"time"
+
+	"github.com/ftgw/ftgw/membership"
+	"github.com/ftgw/ftgw/replication"
+	"github.com/ftgw/ftgw/replication/link"
+	"github.com/ftgw/ftgw/rewrite"
+	"github.com/ftgw/ftgw/takeover"
+)
+
+// The three ways in which this node hears of its peer: the session, gossip and ARP. Each is
+// turned into evidence for the director.
+
+// session takes what the peer says on the session.
+type session struct {
+	n      *node
+	ctx    context.Context // of the node's run
+	offset time.Duration   // from the link's clock to the director's, never too large
+	boot   takeover.Boot   // of the present session; its goroutine only
+}
+
+var _ link.Handler = (*session)(nil)
+
+func (s *session) Up(h replication.Hello) {
+	s.boot = takeover.Boot(h.Boot)
+	s.n.log.Info("session up", "peer", h.Node, "epoch", h.Epoch)
+	s.n.dir.post(s.ctx, takeover.Event{Kind: takeover.SessionUp, Boot: s.boot,
+		Epoch: takeover.Epoch(h.Epoch), Unequal: h.Kernel != s.n.kernel})
+	for _, v := range s.n.services {
+		s.n.data.resume(v.cfg.Advertised)
+	}
+}
+
+func (s *session) Down(err error, reset bool) {
+	s.n.log.Info("session down", "error", err, "reset", reset)
+	s.n.dir.post(s.ctx, takeover.Event{Kind: takeover.SessionDown})
+}
+
+func (s *session) Sign() { s.n.dir.sign() }
+
+func (s *session) Heartbeat(h replication.Heartbeat) {
+	view := takeover.View{Epoch: takeover.Epoch(h.Epoch), Role: roleOf(h.Role),
+		Owner: h.Flags&replication.FlagOwner != 0, Paired: h.Flags&replication.FlagPaired != 0}
+	echo := time.Duration(0)
+	if h.Echo != 0 {
+		echo = time.Duration(h.Echo) + s.offset
+	}
+	s.n.dir.post(s.ctx, takeover.Event{Kind: takeover.PeerState, Boot: s.boot, Peer: view, Echo: echo})
+}
+
+func (s *session) Confirm(c []rewrite.Confirmation) { s.n.data.confirmed(c) }
+
+func (s *session) Stored(items []replication.StoredItem) {
+	for _, i := range items {
+		if c, ok := i.Confirmation(); ok {
+			s.n.data.confirmed([]rewrite.Confirmation{c})
+		}
+	}
+}
+
+func (s *session) Notes(notes []replication.FlowNote) {
+	for _, n := range notes {
+		kind := rewrite.NoteUnknown
+		if n.Kind == replication.NoteSimplex {
+			kind = rewrite.NoteSimplex
+		}
+		s.n.data.noted(rewrite.Note{Flow: n.Flow, Kind: kind})
+	}
+}
+
+func (s *session) Leave() {
+	s.n.dir.post(s.ctx, takeover.Event{Kind: takeover.PeerLeaving})
+}
+
+func (s *session) Epoch(e replication.Epoch) {
+	s.n.dir.post(s.ctx, takeover.Event{Kind: takeover.Sign, Epoch: takeover.Epoch(e.Epoch)})
+}
+
+// OpenRecord takes a record of the primary. One of an older epoch, or that comes while this
+// host is no backup, is refused, so that a host that was wrongly taken for dead cannot release
+// another byte (I5).
+func (s *session) OpenRecord(r replication.Record) (link.RecordSink, error) {
+	st := s.n.dir.status.Load()
+	if st.Role != takeover.Backup || takeover.Epoch(r.Epoch) < st.Epoch {
+		return nil, errNotBackup
+	}
+	v := s.n.serviceOf(r.Flow.Advertised)
+	if v == nil {
+		return nil, errNotBackup
+	}
+	return v.proxy.OpenRecord(r)
+}
+
+// gossip takes what membership sees: signs of life, and their absence.
+type gossip struct {
+	n   *node
+	ctx context.Context
+}
+
+var _ membership.Handler = gossip{}
+
+func (g gossip) Alive(name string, m membership.Meta)   { g.heard(name, m) }
+func (g gossip) Updated(name string, m membership.Meta) { g.heard(name, m) }
+
+func (g gossip) heard(name string, m membership.Meta) {
+	if name == g.n.peer.Name {
+		g.n.dir.post(g.ctx, takeover.Event{Kind: takeover.Sign, Epoch: takeover.Epoch(m.Epoch)})
+	}
+}
+
+func (g gossip) Heard(name string, _ time.Duration) {
+	if name == g.n.peer.Name {
+		g.n.dir.sign()
+	}
+}
+
+// Leaving changes nothing: the farewell that counts comes by the session, after the gate was
+// closed.
+func (g gossip) Leaving(string) {}
+
+func (g gossip) Dead(name string) {
+	if name == g.n.peer.Name {
+		g.n.dir.post(g.ctx, takeover.Event{Kind: takeover.GossipDead})
+	}
+}
+
+// wire takes what ARP shows.
+type wire struct {
+	n   *node
+	ctx context.Context
+}
+
+func (w wire) Frame(net.HardwareAddr, netip.Addr) {}
+
+func (w wire) Answered(addr netip.Addr, mac net.HardwareAddr) {
+	kind := takeover.AnswerAdvertised
+	switch {
+	case addr == w.n.peer.Address:
+		kind = takeover.AnswerPeer
+		w.n.peerMAC(mac)
+	case addr == w.n.gateway:
+		kind = takeover.AnswerGateway
+	case !w.n.advertises(addr):
+		return
+	}
+	w.n.dir.post(w.ctx, takeover.Event{Kind: kind})
+}
+
+func (w wire) Foreign(v netip.Addr, mac net.HardwareAddr) {
+	w.n.log.Warn("another station claims the advertised address", "address", v, "mac", mac)
+}
+
+func (w wire) Link(up bool) { w.n.log.Info("carrier", "interface", w.n.iface, "up", up) }
+
+// roleOf and wireRole translate between the words of the wire and of the decisions, which have
+// the same names.
+func roleOf(r replication.Role) takeover.Role {
+	switch r {
+	case replication.RolePrimary:
+		return takeover.Primary
+	case replication.RoleBackup:
+		return takeover.Backup
+	case replication.RoleSole:
+		return takeover.Sole
+	case replication.RoleFenced:
+		return takeover.Fenced
+	}
+	return takeover.Joining
+}
+
+func wireRole(r takeover.Role) replication.Role {
+	switch r {
+	case takeover.Primary:
+		return replication.RolePrimary
+	case takeover.Backup:
+		return replication.RoleBackup
+	case takeover.Sole:
+		return replication.RoleSole
+	case takeover.Fenced:
+		return replication.RoleFenced
+	}
+	return replication.RoleJoining
+}

@@ -1,0 +1,64 @@
+package main
+
+import (
+	"github.com/ftgw/ftgw/takeover"
+)
+
+// status is what this node says of itself to an operator.
+func (n *node) status() Status {
+	st := n.dir.status.Load()
+	s := Status{Node: n.self.Name, Version: version(), Drops: n.drops(),
+		Peers: []PeerStatus{{Name: n.peer.Name, State: peerState(st), RTT: n.link.RTT().Microseconds()}}}
+	for _, v := range n.services {
+		s.Services = append(s.Services, n.serviceStatus(v, st))
+	}
+	return s
+}
+
+func (n *node) drops() map[string]uint64 {
+	m := n.data.drops()
+	if r, err := n.rules.Drops(); err == nil {
+		for reason, count := range r {
+			m["rule-"+reason] += count
+		}
+	}
+	for _, w := range n.workers {
+		q := w.queue.Stats()
+		m["queue-full"] += q.QueueFull
+		m["queue-socket-full"] += q.SocketFull
+		m["queue-unanswered"] += q.Unanswered
+	}
+	return m
+}
+
+func peerState(st *takeover.Status) string {
+	switch {
+	case st.Session && !st.Suspect:
+		return "alive"
+	case st.Role == takeover.Sole:
+		return "dead"
+	}
+	return "suspect"
+}
+
+func (n *node) serviceStatus(v *service, st *takeover.Status) ServiceStatus {
+	c, p := n.data.count(v.cfg.Advertised), v.proxy.Stats()
+	s := ServiceStatus{Name: v.cfg.Name, Advertised: v.cfg.Advertised.String(), Role: st.Role.String(),
+		Mode: "simplex", Epoch: uint64(st.Epoch), Peer: n.peer.Name, InSync: st.Paired,
+		Upstream: v.upstream.String(), LastTakeover: n.dir.lastTakeover(),
+		Flows: FlowCounts{Duplex: c.Duplex, Simplex: c.Simplex},
+		Exchanges: ExchangeCounts{Delivered: p.Delivered, Replayed: p.Replayed,
+			Reexecuted: p.Reexecuted, Failed: p.Failed},
+	}
+	if st.Paired {
+		s.Mode = "duplex"
+		s.IfDied = Forecast{Survive: c.Duplex + c.Simplex, Lost: c.Relay, Reexecute: p.Held}
+	}
+	switch {
+	case st.Owner:
+		s.Owner = n.self.Name
+	case st.Peer.Owner:
+		s.Owner = n.peer.Name
+	}
+	return s
+}
