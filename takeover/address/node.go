@@ -74,9 +74,6 @@ func Open(cfg Config) (*Node, error) {
 	if cfg.Alive == nil || cfg.Handler == nil {
 		return nil, errors.New("open ARP: Alive and Handler must be given")
 	}
-	if cfg.Log == nil {
-		cfg.Log = slog.New(slog.DiscardHandler)
-	}
 	ifi, err := net.InterfaceByName(cfg.Interface)
 	if err != nil {
 		return nil, fmt.Errorf("open ARP on %s: %w (see `ip link` for the interfaces of this host)", cfg.Interface, err)
@@ -103,12 +100,22 @@ func Open(cfg Config) (*Node, error) {
 		s.close()
 		return nil, err
 	}
+	n := newNode(cfg)
+	n.socket, n.link, n.mac = s, l, slices.Clone(ifi.HardwareAddr)
+	return n, nil
+}
+
+// newNode makes a Node without sockets.
+func newNode(cfg Config) *Node {
+	if cfg.Log == nil {
+		cfg.Log = slog.New(slog.DiscardHandler)
+	}
 	return &Node{
-		cfg: cfg, socket: s, link: l, turns: newTurns(),
-		mac:     slices.Clone(ifi.HardwareAddr),
+		cfg:     cfg,
+		turns:   newTurns(),
 		owned:   make(map[netip.Addr]bool),
 		waiting: make(map[netip.Addr][]chan net.HardwareAddr),
-	}, nil
+	}
 }
 
 // Close closes the sockets.

@@ -20,6 +20,11 @@ type socket struct {
 	index int
 }
 
+// stamping asks for the time at which the kernel took a frame from the driver. The older
+// SO_TIMESTAMPNS would make up a time at reading for a frame without one, as there are for some
+// milliseconds after the first socket on the machine has asked for times; here they have none.
+const stamping = unix.SOF_TIMESTAMPING_RX_SOFTWARE | unix.SOF_TIMESTAMPING_SOFTWARE
+
 // received is one packet with what the kernel knows about it.
 type received struct {
 	data  []byte           // valid until the next receive
@@ -37,7 +42,7 @@ func openSocket(ifi *net.Interface) (*socket, error) {
 	raw, err := conn.SyscallConn()
 	if err == nil {
 		err = errors.Join(err, control(raw, func(fd int) error {
-			return unix.SetsockoptInt(fd, unix.SOL_SOCKET, unix.SO_TIMESTAMPNS_NEW, 1)
+			return unix.SetsockoptInt(fd, unix.SOL_SOCKET, unix.SO_TIMESTAMPING_NEW, stamping)
 		}))
 	}
 	if err != nil {
@@ -82,17 +87,18 @@ func (s *socket) receive(buf, oob []byte) (received, error) {
 	return r, nil
 }
 
-// receiveTime reads the control message with a struct __kernel_timespec.
+// receiveTime reads the control message with a struct scm_timestamping64, whose first of three
+// struct __kernel_timespec is the software's.
 func receiveTime(oob []byte) (time.Time, bool) {
 	messages, err := unix.ParseSocketControlMessage(oob)
 	if err != nil {
 		return time.Time{}, false
 	}
 	for _, m := range messages {
-		if m.Header.Level == unix.SOL_SOCKET && m.Header.Type == unix.SO_TIMESTAMPNS_NEW && len(m.Data) >= 16 {
+		if m.Header.Level == unix.SOL_SOCKET && m.Header.Type == unix.SO_TIMESTAMPING_NEW && len(m.Data) >= 16 {
 			sec := binary.NativeEndian.Uint64(m.Data)
 			nsec := binary.NativeEndian.Uint64(m.Data[8:])
-			return time.Unix(int64(sec), int64(nsec)), true
+			return time.Unix(int64(sec), int64(nsec)), sec != 0
 		}
 	}
 	return time.Time{}, false
