@@ -8,6 +8,9 @@ import (
 	"strings"
 )
 
+// nodeName is the name of ftgw processes on a host.
+const nodeName = "ftgw"
+
 // Config is what a test adds to the lab's config file. All parts may be empty.
 type Config struct {
 	Top     string // top-level keys, one a line
@@ -59,7 +62,7 @@ func (l *Lab) configText(h *Host, c Config, secret string) string {
 // StartNode starts `program run` on the host with the host's config file; WriteConfig comes
 // first.
 func (h *Host) StartNode(program string) (*Process, error) {
-	return h.Start("ftgw", program, "run", "--config", h.ConfigPath(), "--name", h.Name)
+	return h.Start(nodeName, program, "run", "--config", h.ConfigPath(), "--name", h.Name)
 }
 
 // StartApp starts the built-in web application (`program lab-app`) as the host's upstream. Its

@@ -21,14 +21,27 @@ func (c *Client) Once(ctx context.Context, r Request) Result {
 // the server said so in a reply. It ends early with ctx, and with the connection if a request
 // fails. next(i) is the i-th request; gap is the time between a reply and the next request.
 func (c *Client) Series(ctx context.Context, n int, gap time.Duration, next func(i int) Request, report *Report) {
+	c.Repeat(ctx, gap, func(i int) (Request, bool) {
+		if i == n {
+			return Request{}, false
+		}
+		return next(i), true
+	}, report)
+}
+
+// Repeat is Series that goes on until next says false.
+func (c *Client) Repeat(ctx context.Context, gap time.Duration, next func(i int) (Request, bool), report *Report) {
 	var conn *Conn
 	defer func() {
 		if conn != nil {
 			conn.Close()
 		}
 	}()
-	for i := 0; i < n && ctx.Err() == nil; i++ {
-		r := next(i)
+	for i := 0; ctx.Err() == nil; i++ {
+		r, more := next(i)
+		if !more {
+			return
+		}
 		if conn == nil {
 			var err error
 			if conn, err = c.Dial(ctx); err != nil {
@@ -45,12 +58,17 @@ func (c *Client) Series(ctx context.Context, n int, gap time.Duration, next func
 			conn.Close()
 			conn = nil
 		}
-		if gap > 0 {
-			select {
-			case <-time.After(gap):
-			case <-ctx.Done():
-			}
-		}
+		sleep(ctx, gap)
+	}
+}
+
+func sleep(ctx context.Context, d time.Duration) {
+	if d <= 0 {
+		return
+	}
+	select {
+	case <-time.After(d):
+	case <-ctx.Done():
 	}
 }
 

@@ -1,0 +1,140 @@
+package lab
+
+import (
+	"context"
+	"encoding/json"
+	"errors"
+	"fmt"
+	"net"
+	"net/http"
+	"time"
+)
+
+// Status is what the lab reads of `ftgw status --json`; fields that a node does not give yet
+// are zero.
+type Status struct {
+	Node     string            `json:"node"`
+	Services []ServiceStatus   `json:"services"`
+	Drops    map[string]uint64 `json:"drops"`
+}
+
+// ServiceStatus is one service as a node sees it.
+type ServiceStatus struct {
+	Role   string `json:"role"`
+	Mode   string `json:"mode"`
+	Owner  string `json:"owner"`
+	Epoch  uint64 `json:"epoch"`
+	InSync bool   `json:"in_sync"`
+	Flows  struct {
+		Duplex  int `json:"duplex"`
+		Simplex int `json:"simplex"`
+	} `json:"flows"`
+	Exchanges struct {
+		Delivered  uint64 `json:"delivered"`
+		Replayed   uint64 `json:"replayed"`
+		Reexecuted uint64 `json:"reexecuted"`
+		Failed     uint64 `json:"failed"`
+	} `json:"exchanges"`
+	LastTakeover *Takeover `json:"last_takeover"` // nil: this node has claimed nothing yet
+}
+
+// Takeover is what a node did when it claimed the address, step by step.
+type Takeover struct {
+	Epoch  uint64    `json:"epoch"`
+	Reason string    `json:"reason"`
+	At     time.Time `json:"at"` // the claim was decided; zero if the node does not say
+	Steps  []struct {
+		Name string  `json:"name"`
+		AtMS float64 `json:"at_ms"` // milliseconds since At
+	} `json:"steps"`
+}
+
+// Status asks the host's node. It fails while the node has not opened its socket.
+func (h *Host) Status(ctx context.Context) (Status, error) {
+	var s Status
+	transport := &http.Transport{DisableKeepAlives: true, DialContext: func(ctx context.Context, _, _ string) (net.Conn, error) {
+		return new(net.Dialer).DialContext(ctx, "unix", h.Socket()) // a socket file belongs to no network namespace
+	}}
+	err := func() error {
+		req, err := http.NewRequestWithContext(ctx, http.MethodGet, "http://ftgw/status", nil)
+		if err != nil {
+			return err
+		}
+		resp, err := transport.RoundTrip(req)
+		if err != nil {
+			return err
+		}
+		defer resp.Body.Close()
+		return json.NewDecoder(resp.Body).Decode(&s)
+	}()
+	if err != nil {
+		return Status{}, fmt.Errorf("read status of %s: %w", h.Name, err)
+	}
+	return s, nil
+}
+
+// Await polls the host's node until ok says that its (first) service is as wanted, and
+// returns the service. It ends early with ctx, and when the node's process has ended; the
+// error tells what was seen last.
+func (h *Host) Await(ctx context.Context, what string, ok func(ServiceStatus) bool) (ServiceStatus, error) {
+	var last ServiceStatus
+	var lastErr error
+	for {
+		s, err := h.Status(ctx)
+		if err == nil && len(s.Services) > 0 {
+			if last = s.Services[0]; ok(last) {
+				return last, nil
+			}
+		}
+		if ctx.Err() == nil {
+			lastErr = err
+		}
+		if p := h.node(); p != nil && p.Exited() {
+			return last, fmt.Errorf("wait for %s on %s: ftgw has ended: %w\n%s", what, h.Name, errors.Join(p.err, lastErr), p.Log())
+		}
+		select {
+		case <-ctx.Done():
+			return last, fmt.Errorf("wait for %s on %s: %w (last seen %+v, %v)", what, h.Name, ctx.Err(), last, lastErr)
+		case <-time.After(5 * time.Millisecond):
+		}
+	}
+}
+
+// AwaitDuplex waits until both nodes say that they are in sync in duplex.
+func (l *Lab) AwaitDuplex(ctx context.Context) error {
+	for _, h := range []*Host{l.A, l.B} {
+		_, err := h.Await(ctx, "duplex", func(s ServiceStatus) bool { return s.InSync && s.Mode == "duplex" })
+		if err != nil {
+			return err
+		}
+	}
+	return nil
+}
+
+// StartPair writes the config, starts the web application and a node on a and on b, and waits
+// until they are in duplex.
+func (l *Lab) StartPair(ctx context.Context, program string, c Config) error {
+	if err := l.WriteConfig(c); err != nil {
+		return err
+	}
+	for _, h := range []*Host{l.A, l.B} {
+		if _, err := h.StartApp(program); err != nil {
+			return err
+		}
+		if _, err := h.StartNode(program); err != nil {
+			return err
+		}
+	}
+	return l.AwaitDuplex(ctx)
+}
+
+// node returns the latest ftgw process, or nil.
+func (h *Host) node() *Process {
+	var last *Process
+	for _, p := range h.Processes() {
+		if p.Name == nodeName {
+			last = p
+		}
+	}
+	return last
+}
