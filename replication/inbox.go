@@ -46,7 +46,7 @@ var errDamaged = errors.New("replication: record damaged on the way")
 
 // Frame takes the next frame. A record that comes to its result, good or bad, is returned
 // with answered true, once. cause says why a result is not ResultStored. err is ErrFrame:
-// the connection cannot go on.
+// the connection cannot go on, and Close is due.
 func (b *BulkInbox) Frame(f Frame) (answer StoredItem, answered bool, cause, err error) {
 	if f.Type == TypeRecordBegin {
 		return b.begin(f.Body)
@@ -54,44 +54,41 @@ func (b *BulkInbox) Frame(f Frame) (answer StoredItem, answered bool, cause, err
 	p := parser{b: f.Body}
 	id := p.u64()
 	in, ok := b.streams[id]
-	if p.bad == "" && !ok {
-		p.fail("stream that is not open")
+	if !ok {
+		return answer, false, nil, fmt.Errorf("%w: type %d for stream %d, which is not open", ErrFrame, f.Type, id)
 	}
+	answer = StoredItem{Stream: id, RecordKey: in.rec.RecordKey, Result: ResultFailed}
 	switch f.Type {
 	case TypeRecordPart:
-		if n := int64(len(p.b)); p.bad == "" && (n == 0 || n > in.rec.Size-in.got) {
+		part := p.b
+		if n := int64(len(part)); n == 0 || n > in.rec.Size-in.got {
 			p.fail("part outside the record's size")
 		}
-		if p.bad == "" {
-			cause, p.b = in.write(p.b), nil
+		p.b = nil
+		if err = p.done(f.Type); err == nil {
+			cause = in.write(part)
+			answered = cause != nil
 		}
 	case TypeRecordEnd:
 		sum := p.u32()
-		if p.bad == "" && in.got != in.rec.Size {
+		if in.got != in.rec.Size {
 			p.fail("record shorter than its size")
 		}
-		if p.bad == "" && in.sink != nil {
-			answer, cause = in.finish(id, sum)
-			answered = true
+		if err = p.done(f.Type); err == nil {
 			delete(b.streams, id)
-			return answer, answered, cause, p.done(f.Type)
+			if answered = in.sink != nil; answered {
+				answer, cause = in.finish(answer, sum)
+			}
 		}
-		delete(b.streams, id)
 	case TypeRecordAbort:
-		if p.bad == "" {
-			in.abort()
+		if err = p.done(f.Type); err == nil {
 			delete(b.streams, id)
+			in.abort()
 		}
 	default:
-		p.fail("not a frame of the bulk connection")
+		err = fmt.Errorf("%w: type %d on the bulk connection", ErrFrame, f.Type)
 	}
-	if err := p.done(f.Type); err != nil {
-		return answer, false, nil, err
-	}
-	if cause != nil {
-		return StoredItem{Stream: id, RecordKey: in.rec.RecordKey, Result: ResultFailed}, true, cause, nil
-	}
-	return answer, false, nil, nil
+	return answer, answered, cause, err
 }
 
 func (b *BulkInbox) begin(body []byte) (answer StoredItem, answered bool, cause, err error) {
@@ -128,8 +125,8 @@ func (in *incoming) write(part []byte) error {
 	return nil
 }
 
-func (in *incoming) finish(id uint64, sum uint32) (StoredItem, error) {
-	s := StoredItem{Stream: id, RecordKey: in.rec.RecordKey, Result: ResultFailed}
+// finish ends the sink of a whole record and completes the answer.
+func (in *incoming) finish(s StoredItem, sum uint32) (StoredItem, error) {
 	if sum != in.sum {
 		in.abort()
 		return s, errDamaged

@@ -5,7 +5,7 @@ import "github.com/ftgw/ftgw/rewrite"
 const (
 	controlBody = 16 << 10 // aimed-at length of a batch frame: the kinds take turns by it
 	maxKept     = 4 << 20  // unacknowledged bytes at which new frames wait, and coalesce
-	maxSACK     = 4096     // waiting confirmations with SACK blocks before they coalesce too
+	maxConfirms = 8192     // waiting confirmations before those with SACK blocks coalesce too
 	maxWaiting  = 1 << 16  // waiting notes or stored items before the oldest are dropped
 )
 
@@ -22,7 +22,6 @@ type Outbox struct {
 	epochs   []Epoch
 	confirms queue[rewrite.Confirmation]
 	newest   map[rewrite.FlowID]int // position in confirms of the flow's newest that waits
-	sacks    int                    // waiting confirmations with SACK blocks
 	stored   queue[StoredItem]
 	notes    queue[FlowNote]
 
@@ -32,43 +31,6 @@ type Outbox struct {
 	sent  int
 	next  uint64
 	count uint64
-}
-
-// queue is a slice consumed from the front. Positions name an item for as long as it waits:
-// base is the position of items[0].
-type queue[T any] struct {
-	items []T
-	head  int
-	base  int
-}
-
-func (q *queue[T]) len() int      { return len(q.items) - q.head }
-func (q *queue[T]) at(pos int) *T { return &q.items[pos-q.base] }
-func (q *queue[T]) frontPos() int { return q.base + q.head }
-func (q *queue[T]) push(v T) (pos int) {
-	if q.head >= 1024 && q.head*2 >= len(q.items) { // else a queue that never empties grows for ever
-		q.base += q.head
-		q.items, q.head = append(q.items[:0], q.items[q.head:]...), 0
-	}
-	q.items = append(q.items, v)
-	return q.base + len(q.items) - 1
-}
-
-func (q *queue[T]) pop() T {
-	v := q.items[q.head]
-	if q.head++; q.head == len(q.items) {
-		q.base += q.head
-		q.items, q.head = q.items[:0], 0
-	}
-	return v
-}
-
-// bound drops the oldest until at most n wait, and says how many went.
-func (q *queue[T]) bound(n int) (dropped uint64) {
-	for ; q.len() > n; dropped++ {
-		q.pop()
-	}
-	return dropped
 }
 
 // Beat queues a heartbeat in place of one that has not gone yet. It is said once: a
@@ -93,20 +55,11 @@ func (o *Outbox) Confirm(c rewrite.Confirmation) {
 		o.newest = make(map[rewrite.FlowID]int)
 	}
 	pos, waits := o.newest[c.Flow]
-	if waits && (c.NSACK == 0 && o.confirms.at(pos).NSACK == 0 || o.sacks >= maxSACK) {
+	if waits && (c.NSACK == 0 && o.confirms.at(pos).NSACK == 0 || o.confirms.len() >= maxConfirms) {
 		old := o.confirms.at(pos)
 		c.RcvNxt, c.Edge = c.RcvNxt.Later(old.RcvNxt), c.Edge.Later(old.Edge)
-		if old.NSACK > 0 {
-			o.sacks--
-		}
-		if c.NSACK > 0 {
-			o.sacks++
-		}
 		*old = c
 		return
-	}
-	if c.NSACK > 0 {
-		o.sacks++
 	}
 	o.newest[c.Flow] = o.confirms.push(c)
 }
@@ -203,9 +156,6 @@ func (o *Outbox) popConfirm() rewrite.Confirmation {
 	c := o.confirms.pop()
 	if o.newest[c.Flow] == pos {
 		delete(o.newest, c.Flow)
-	}
-	if c.NSACK > 0 {
-		o.sacks--
 	}
 	return c
 }

@@ -21,10 +21,12 @@ func TLSConfig(k Keys, server bool) *tls.Config {
 		MinVersion:             tls.VersionTLS13,
 		MaxVersion:             tls.VersionTLS13,
 		NextProtos:             []string{ALPN},
-		Certificates:           []tls.Certificate{{Certificate: [][]byte{k.cert}, PrivateKey: k.Identity}},
 		SessionTicketsDisabled: true,
 		// Frames are batched before they come here; small TLS records would only cost.
 		DynamicRecordSizingDisabled: true,
+	}
+	if k.cert != nil { // else the zero Keys, with which no handshake succeeds
+		c.Certificates = []tls.Certificate{{Certificate: [][]byte{k.cert}, PrivateKey: k.Identity}}
 	}
 	if server {
 		c.ClientAuth = tls.RequireAnyClientCert

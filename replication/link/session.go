@@ -6,16 +6,12 @@ import (
 	"fmt"
 	"sync"
 	"time"
-
-	"github.com/ftgw/ftgw/replication"
-	"github.com/ftgw/ftgw/rewrite"
 )
 
 const (
 	batch      = 256 << 10              // bytes gathered for one write
 	drainTime  = 20 * time.Millisecond  // for what a dead peer had already sent on the other connection
 	flushTime  = 100 * time.Millisecond // for the last words at the end of Run
-	rttWeight  = 8                      // RTT is smoothed by 1/rttWeight
 	watchParts = 4                      // looks per Silence
 )
 
@@ -114,155 +110,4 @@ func (l *Link) watch(ctx context.Context, ended <-chan error) (next *pair, err e
 			return nil, fmt.Errorf("%w for %v", errSilent, d.Round(time.Millisecond))
 		}
 	}
-}
-
-// next reads one authentic frame.
-func (l *Link) next(c *conn) (replication.Frame, error) {
-	f, err := c.rd.Next()
-	if err == nil {
-		l.lastSign.Store(l.now())
-		l.cfg.Handler.Sign()
-	}
-	return f, err
-}
-
-func (l *Link) readBulk(c *conn) error {
-	in := replication.BulkInbox{Open: l.cfg.Handler.OpenRecord}
-	defer in.Close()
-	for {
-		f, err := l.next(c)
-		if err != nil {
-			return err
-		}
-		answer, answered, cause, err := in.Frame(f)
-		if err != nil {
-			return err
-		}
-		if !answered {
-			continue
-		}
-		switch answer.Result {
-		case replication.ResultRefused:
-			l.counts.refused.Add(1)
-			l.log.Debug("record refused", "flow", answer.Flow.String(), "index", answer.Index, "err", cause)
-		case replication.ResultFailed:
-			l.counts.failed.Add(1)
-			l.log.Warn("record not stored", "flow", answer.Flow.String(), "index", answer.Index, "err", cause)
-		}
-		l.say(func(o *replication.Outbox) { o.Stored(answer) })
-	}
-}
-
-func (l *Link) readControl(c *conn) error {
-	var d dispatch
-	for {
-		f, err := l.next(c)
-		if err != nil {
-			return err
-		}
-		if f.Type == replication.TypeHeartbeat {
-			err = l.heard(f.Body)
-		} else {
-			err = l.numbered(f, &d)
-		}
-		if err != nil {
-			return err
-		}
-	}
-}
-
-// heard takes a heartbeat: round trip, and what of ours arrived.
-func (l *Link) heard(body []byte) error {
-	h, err := replication.ParseHeartbeat(body)
-	if err != nil {
-		return err
-	}
-	now := l.now()
-	l.in.Lock()
-	l.in.echo, l.in.echoAt = h.Sent, now
-	l.in.Unlock()
-	if sample := now - h.Echo - h.EchoDelay; h.Echo > 0 && sample > 0 {
-		if old := l.rtt.Load(); old > 0 {
-			sample = old + (sample-old)/rttWeight
-		}
-		l.rtt.Store(sample)
-	}
-	l.ctl.Lock()
-	l.ctl.out.Got(h.Got)
-	stuck := !l.ctl.out.Empty()
-	l.ctl.Unlock()
-	if stuck {
-		wake(l.ctl.wake)
-	}
-	l.cfg.Handler.Heartbeat(h)
-	return nil
-}
-
-// dispatch keeps the slices that are used again from frame to frame.
-type dispatch struct {
-	confirms      []rewrite.Confirmation
-	items, stored []replication.StoredItem
-}
-
-// numbered passes a frame on unless it came before.
-func (l *Link) numbered(f replication.Frame, d *dispatch) error {
-	n, rest, err := replication.Number(f.Body)
-	if err != nil {
-		return err
-	}
-	l.in.Lock()
-	again := n < l.in.got
-	l.in.Unlock()
-	if again {
-		l.counts.repeated.Add(1)
-		return nil
-	}
-	if err := l.pass(f.Type, rest, d); err != nil {
-		return err
-	}
-	l.in.Lock()
-	l.in.got = n + 1
-	l.in.Unlock()
-	return nil
-}
-
-func (l *Link) pass(t replication.Type, rest []byte, d *dispatch) (err error) {
-	h := l.cfg.Handler
-	switch t {
-	case replication.TypeConfirm:
-		if d.confirms, err = replication.ParseConfirms(d.confirms[:0], rest); err == nil {
-			h.Confirm(d.confirms)
-		}
-	case replication.TypeStored:
-		if d.items, err = replication.ParseStored(d.items[:0], rest); err != nil {
-			return err
-		}
-		d.stored = d.stored[:0]
-		for _, s := range d.items {
-			if s.Result == replication.ResultStored {
-				d.stored = append(d.stored, s)
-			}
-		}
-		if len(d.stored) > 0 {
-			h.Stored(d.stored)
-		}
-		l.answers(d.items)
-	case replication.TypeNote:
-		notes, err := replication.ParseNotes(rest)
-		if err != nil {
-			return err
-		}
-		h.Notes(notes)
-	case replication.TypeEpoch:
-		e, err := replication.ParseEpoch(rest)
-		if err != nil {
-			return err
-		}
-		h.Epoch(e)
-	case replication.TypeLeave:
-		h.Leave()
-	default:
-		return fmt.Errorf("%w: type %d on the control connection", replication.ErrFrame, t)
-	}
-	return err
 }
