@@ -111,7 +111,7 @@ func (m *Machine) carryOut() {
 func (m *Machine) fence(why string) {
 	m.claim, m.mate, m.mated, m.hold = nil, Boot{}, false, hold{}
 	m.role, m.owner, m.why = Fenced, false, why
-	m.peer.old = true
+	m.peer.old, m.ev.gone = true, ""
 	m.do(Action{Do: CloseGate}, Action{Do: Disown}, Action{Do: Fence, Why: why}, Action{Do: Publish})
 }
 

@@ -45,6 +45,12 @@
 // proves when that was at the earliest. So the lease lapses at 0.7 HangTimeout after the stamp
 // that was echoed, whatever is still queued in some buffer.
 //
+// One gap is left on purpose. Against a host that answers nothing the claim does not wait for
+// the lease, and so a link that returns in the very moment of the claim, before its host saw
+// that it was dead, lets two speak until the higher epoch arrives, a few milliseconds later (or,
+// if the daemon was stopped just then as well, for what is left of the lease). The bytes stay
+// whole, for a backup's claim makes it refuse the old epoch's records.
+//
 // A node that stood still, or whose link was dead, withholds voice and answers ("held") until
 // an echo younger than that shows that its epoch is still the highest. If the peer is dead
 // instead, it claims; but after HangTimeout or more of not looking, the peer may have served and

@@ -57,6 +57,9 @@ func (m *Machine) sessionUp(ev Event) {
 	m.ev.gone = ""
 	m.sign()
 	m.learn(ev.Epoch)
+	if ev.Boot != m.mate && ev.Epoch <= m.epoch {
+		m.hold.doubt = false // a new process says what is on its disk: no claim
+	}
 }
 
 // sessionDown asks for a connect at once: R decides, nothing else is concluded.
@@ -218,12 +221,13 @@ func (m *Machine) judgeGone() {
 	}
 }
 
-// judgeGoneHost: no S, no A, G.
+// judgeGoneHost: no S, no A, G. A node without flows waits until a survivor behind a dead link
+// has surely fallen silent.
 func (m *Machine) judgeGoneHost() {
 	const why = "the peer's host does not answer"
 	if m.inPair() {
 		m.claimFlows(why, false)
-	} else if m.role == Joining {
+	} else if m.role == Joining && m.quiet() >= 2*m.cfg.HangTimeout {
 		m.claimEmpty(why)
 	}
 }

@@ -63,7 +63,7 @@ func (m *Machine) join(mine bool) {
 func (m *Machine) enter(role Role, owner bool) {
 	was := m.role
 	m.role, m.owner, m.mate, m.hold = role, owner, m.peer.boot, hold{}
-	m.mated = m.peer.view.Paired
+	m.mated, m.ev.gone = m.peer.view.Paired, ""
 	m.why = "in duplex with the peer"
 	m.do(Action{Do: Duplex, Epoch: m.epoch, Boot: m.mate, Speaker: m.speaker(), Owner: owner})
 	if was == Joining && m.speaker() {
