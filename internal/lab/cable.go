@@ -35,7 +35,7 @@ func (h *Host) Mend() error {
 		if h.Name == NameClient {
 			return nil
 		}
-		if err := plug(l, bridgeName); err != nil {
+		if err := plug(l, LAN); err != nil {
 			return err
 		}
 		return netlink.LinkSetIsolated(l, false)
@@ -50,7 +50,7 @@ func (h *Host) Mend() error {
 // bridge's port, some time after the link was set up.
 func (h *Host) awaitCarrier() error {
 	for end := time.Now().Add(carrierWait); ; time.Sleep(time.Millisecond) {
-		router, err := running(h.lab.Router.NS(), h.port())
+		router, err := running(h.lab.Router.NS(), h.RouterPort())
 		if err != nil {
 			return err
 		}
@@ -78,7 +78,7 @@ func running(ns *NS, name string) (up bool, err error) {
 
 func (h *Host) cable(verb string, f func(netlink.Link) error) error {
 	err := h.lab.Router.Do(func() error {
-		l, err := netlink.LinkByName(h.port())
+		l, err := netlink.LinkByName(h.RouterPort())
 		if err != nil {
 			return err
 		}

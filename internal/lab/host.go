@@ -66,8 +66,9 @@ func (h *Host) Addrs() []netip.Addr {
 // MAC returns the Ethernet address of eth0; it stays the same over a reboot.
 func (h *Host) MAC() net.HardwareAddr { return mac(h.mac) }
 
-// port is the router's end of the host's cable.
-func (h *Host) port() string { return "port-" + h.Name }
+// RouterPort is the router's end of the host's cable, for a capture that sees what leaves the
+// host and what reaches it, with the host's own Ethernet address.
+func (h *Host) RouterPort() string { return "port-" + h.Name }
 
 // StateDir, Socket and ConfigPath are where this host's node keeps its state, answers
 // operator commands and finds its config file.
@@ -106,7 +107,7 @@ func (h *Host) Reboot() error {
 		return fmt.Errorf("reboot: %w", err)
 	}
 	// Removing the router's end removes both; the old namespace may live on in a capture.
-	if err := h.lab.Router.Do(func() error { return linkDel(h.port()) }); err != nil {
+	if err := h.lab.Router.Do(func() error { return linkDel(h.RouterPort()) }); err != nil {
 		return errors.Join(fmt.Errorf("reboot %s: unplug: %w", h.Name, err), fresh.Close())
 	}
 	h.mu.Lock()

@@ -8,8 +8,9 @@ import (
 )
 
 const (
-	bridgeName = "lan"
-	darkName   = "dark" // a bridge that is down and loses everything; see Host.Dark
+	// LAN is the router's interface on the hosts' network.
+	LAN      = "lan"
+	darkName = "dark" // a bridge that is down and loses everything; see Host.Dark
 )
 
 // buildRouter makes the bridge of the hosts' network and turns forwarding on.
@@ -17,7 +18,7 @@ func buildRouter(ns *NS) error {
 	err := ns.Do(func() error {
 		snooping := false // no querier here: snooping would only lose multicast
 		attrs := netlink.NewLinkAttrs()
-		attrs.Name, attrs.HardwareAddr = bridgeName, mac(0xfe)
+		attrs.Name, attrs.HardwareAddr = LAN, mac(0xfe)
 		if err := netlink.LinkAdd(&netlink.Bridge{LinkAttrs: attrs, MulticastSnooping: &snooping}); err != nil {
 			return err
 		}
@@ -26,7 +27,7 @@ func buildRouter(ns *NS) error {
 		if err := netlink.LinkAdd(&netlink.Bridge{LinkAttrs: dark}); err != nil {
 			return err
 		}
-		if err := configure(bridgeName, []string{GatewayIP + "/24"}, ""); err != nil {
+		if err := configure(LAN, []string{GatewayIP + "/24"}, ""); err != nil {
 			return err
 		}
 		return writeSysctl("net/ipv4/ip_forward", "1")
@@ -43,7 +44,7 @@ func (h *Host) wire() error {
 	onLAN := h.Name != NameClient
 	err := h.lab.Router.ns.Do(func() error {
 		attrs := netlink.NewLinkAttrs()
-		attrs.Name, attrs.HardwareAddr = h.port(), mac(0xf0|h.mac)
+		attrs.Name, attrs.HardwareAddr = h.RouterPort(), mac(0xf0|h.mac)
 		if err := netlink.LinkAdd(&netlink.Veth{
 			LinkAttrs:        attrs,
 			PeerName:         hostInterface,
@@ -53,13 +54,13 @@ func (h *Host) wire() error {
 			return err
 		}
 		if !onLAN {
-			return configure(h.port(), []string{ClientLinkIP + "/24"}, "")
+			return configure(h.RouterPort(), []string{ClientLinkIP + "/24"}, "")
 		}
-		link, err := netlink.LinkByName(h.port())
+		link, err := netlink.LinkByName(h.RouterPort())
 		if err != nil {
 			return err
 		}
-		if err := plug(link, bridgeName); err != nil {
+		if err := plug(link, LAN); err != nil {
 			return err
 		}
 		return netlink.LinkSetUp(link)
