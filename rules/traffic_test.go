@@ -12,6 +12,7 @@ import (
 	"sync/atomic"
 	"testing"
 	"time"
+	"unsafe"
 
 	"github.com/google/nftables"
 	"github.com/vishvananda/netlink"
@@ -32,8 +33,9 @@ type site struct {
 	clientMAC    net.HardwareAddr
 	in, out      []nfq.Queue
 	seen         func(worker int, p *nfq.Packet) // if set, called for each packet
-	fromV        atomic.Int64                    // packets from V that the client's wire carried
-	lastV        atomic.Int64                    // when the last one came, UnixNano
+
+	mu    sync.Mutex
+	fromV []time.Time // when packets from V came to the client, by the kernel's clock
 }
 
 func newSite(t testing.TB, spec Spec, seen func(int, *nfq.Packet)) *site {
@@ -136,27 +138,51 @@ func (s *site) capture(t testing.TB) {
 	var file *os.File
 	s.do(t, s.client, func() error {
 		fd, err := unix.Socket(unix.AF_PACKET, unix.SOCK_DGRAM|unix.SOCK_NONBLOCK|unix.SOCK_CLOEXEC, 0x0008) // ETH_P_IP
-		if err == nil {
-			file = os.NewFile(uintptr(fd), "capture")
+		if err != nil {
+			return err
 		}
-		return err
+		file = os.NewFile(uintptr(fd), "capture")
+		return unix.SetsockoptInt(fd, unix.SOL_SOCKET, unix.SO_TIMESTAMPNS, 1)
 	})
+	raw, err := file.SyscallConn()
+	if err != nil {
+		t.Fatal(err)
+	}
 	v := s.v().As4()
 	var wg sync.WaitGroup
 	wg.Go(func() {
-		b := make([]byte, 65536)
+		b, control := make([]byte, 65536), make([]byte, 64)
 		for {
-			n, err := file.Read(b)
+			var n int
+			err := raw.Read(func(fd uintptr) bool {
+				n, _, _, _, err = unix.Recvmsg(int(fd), b, control, 0)
+				return err != unix.EAGAIN
+			})
 			if err != nil {
 				return
 			}
 			if n >= 20 && [4]byte(b[12:16]) == v {
-				s.lastV.Store(time.Now().UnixNano())
-				s.fromV.Add(1)
+				at := (*unix.Timespec)(unsafe.Pointer(&control[unix.CmsgLen(0)]))
+				s.mu.Lock()
+				s.fromV = append(s.fromV, time.Unix(at.Sec, at.Nsec))
+				s.mu.Unlock()
 			}
 		}
 	})
 	t.Cleanup(func() { file.Close(); wg.Wait() })
+}
+
+// spoke returns how many packets from V came after a moment, and when the last one came.
+func (s *site) spoke(since time.Time) (n int, last time.Time) {
+	s.mu.Lock()
+	defer s.mu.Unlock()
+	for _, at := range s.fromV {
+		if at.After(since) {
+			n++
+		}
+		last = at
+	}
+	return n, last
 }
 
 func (s *site) v() netip.Addr { return s.spec.Services[0].Advertised.Addr() }
@@ -226,6 +252,33 @@ func exchange(t testing.TB, c net.Conn, n int) {
 	}
 }
 
+// trickle sends a byte every few milliseconds until stop, which then waits until all of them
+// have come back.
+func trickle(t testing.TB, c net.Conn) (stop func(what string)) {
+	done, sent := make(chan struct{}), make(chan int64, 1)
+	go func() {
+		n := int64(0)
+		for tick := time.Tick(5 * time.Millisecond); ; <-tick {
+			select {
+			case <-done:
+				sent <- n
+				return
+			default:
+				m, _ := c.Write([]byte{1})
+				n += int64(m)
+			}
+		}
+	}()
+	return func(what string) {
+		t.Helper()
+		close(done)
+		c.SetDeadline(time.Now().Add(2 * patience))
+		if _, err := io.CopyN(io.Discard, c, <-sent); err != nil {
+			t.Fatalf("%s: %v", what, err)
+		}
+	}
+}
+
 func eventually(t testing.TB, what string, ok func() bool) {
 	t.Helper()
 	for end := time.Now().Add(patience); !ok(); time.Sleep(time.Millisecond) {
@@ -235,12 +288,15 @@ func eventually(t testing.TB, what string, ok func() bool) {
 	}
 }
 
-// silent checks that nothing from V reaches the client while sign counts to two.
+// flight is how long a packet may take from the lease's check to the capture.
+const flight = 10 * time.Millisecond
+
+// silent checks that nothing from V reaches the client from now on until sign has counted two.
 func (s *site) silent(t testing.TB, what string, sign func() uint64) {
 	t.Helper()
-	before, start := s.fromV.Load(), sign()
-	eventually(t, what, func() bool { return sign() >= start+2 })
-	if n := s.fromV.Load() - before; n != 0 {
+	begin, start := time.Now(), sign()
+	eventually(t, what, func() bool { return time.Since(begin) > flight && sign() >= start+2 })
+	if n, _ := s.spoke(begin.Add(flight)); n != 0 {
 		t.Errorf("%d packets from V left while %s", n, what)
 	}
 }
@@ -280,8 +336,9 @@ func TestLeaseAndFence(t *testing.T) {
 	})
 	s.echo(t)
 
-	if _, err := s.dial(t, s.spec.Lease); err == nil || s.fromV.Load() != 0 {
-		t.Fatalf("without a lease: dial %v, %d packets from V", err, s.fromV.Load())
+	_, err := s.dial(t, s.spec.Lease)
+	if n, _ := s.spoke(time.Time{}); err == nil || n != 0 {
+		t.Fatalf("without a lease: dial %v, %d packets from V", err, n)
 	}
 	stop := s.renew(t)
 	defer func() { stop() }()
@@ -290,25 +347,25 @@ func TestLeaseAndFence(t *testing.T) {
 		t.Fatalf("with a lease: %v", err)
 	}
 	exchange(t, c, 8<<20)
+	if n, _ := s.spoke(time.Time{}); n < 100 {
+		t.Fatalf("the capture saw %d packets from V of 8 MB", n)
+	}
 	if n := largest.Load(); n < 30000 {
 		t.Errorf("largest outbound packet: %d bytes, want segmentation after the queue", n)
 	}
 
 	// Renewals end, the queue goes on.
+	allBack := trickle(t, c)
 	stop()
 	last := time.Now()
-	go c.Write(make([]byte, 100<<10))
 	eventually(t, "the lease to end", func() bool { return time.Since(last) > s.spec.Lease+100*time.Millisecond })
 	s.silent(t, "the queue accepts after the lease's end", s.accepted)
-	if over := time.Unix(0, s.lastV.Load()).Sub(last); over > s.spec.Lease+50*time.Millisecond {
+	if _, at := s.spoke(last); at.Sub(last) > s.spec.Lease+flight {
+		over := at.Sub(last)
 		t.Errorf("V spoke until %v after the last renewal, lease %v", over, s.spec.Lease)
 	}
-
 	stop = s.renew(t)
-	c.SetDeadline(time.Now().Add(patience))
-	if _, err := io.CopyN(io.Discard, c, 100<<10); err != nil {
-		t.Fatalf("after the lease came back: %v", err)
-	}
+	allBack("after the lease came back")
 
 	// Revoked: silent at once. Twice changes nothing.
 	stop()
@@ -317,32 +374,30 @@ func TestLeaseAndFence(t *testing.T) {
 			t.Fatal(err)
 		}
 	}
-	go c.Write(make([]byte, 100<<10))
+	allBack = trickle(t, c)
 	s.silent(t, "the queue accepts after Revoke", s.accepted)
 	if drops, err := s.bundle.Drops(); err != nil || drops[DropNoLease] == 0 {
 		t.Errorf("drops: %v, %v", drops, err)
 	}
+	stop = s.renew(t)
+	allBack("after Revoke and Renew")
 
 	// Somebody flushes the rules while the lease holds.
-	stop = s.renew(t)
-	if _, err := io.CopyN(io.Discard, c, 100<<10); err != nil {
-		t.Fatalf("after the lease came back: %v", err)
-	}
 	stop()
+	if err := s.bundle.Renew(s.v()); err != nil {
+		t.Fatal(err)
+	}
 	s.flushRuleset(t)
-	go c.Write(make([]byte, 100<<10))
+	allBack = trickle(t, c)
 	s.silent(t, "the dead device swallows", func() uint64 { return s.swallowed(t) })
 	if _, err := s.dial(t, s.spec.Lease); err == nil {
 		t.Error("dial succeeds without rules")
 	}
 
 	// And the connection goes on when they are back.
-	again := install(t, s.host, s.spec)
-	s.bundle = again
+	s.bundle = install(t, s.host, s.spec)
 	stop = s.renew(t)
-	if _, err := io.CopyN(io.Discard, c, 100<<10); err != nil {
-		t.Errorf("after the rules came back: %v", err)
-	}
+	allBack("after the rules came back")
 }
 
 // Strict reverse path filtering would drop every client's packet, because the way back to the
