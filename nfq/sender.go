@@ -81,7 +81,9 @@ func setUpRaw(fd int, mark uint32) error {
 }
 
 // Send sends one whole IP packet to the destination in its header. A packet for which there
-// is no room is lost and counted, which is no error.
+// is no room is lost and counted, which is no error. Errors are bare unix.Errno: EPERM if a
+// rule dropped the packet (no lease), EMSGSIZE if it exceeds the MTU, ENETUNREACH and
+// EHOSTUNREACH if there is no way.
 func (s *Sender) Send(packet []byte) error {
 	errno := unix.EAFNOSUPPORT
 	switch {

@@ -3,6 +3,7 @@ package rules
 import (
 	"context"
 	"encoding/binary"
+	"errors"
 	"fmt"
 	"io"
 	"net"
@@ -586,5 +587,53 @@ func BenchmarkRenew(b *testing.B) {
 		if err := bundle.Renew(spec.Services[0].Advertised.Addr()); err != nil {
 			b.Fatal(err)
 		}
+	}
+}
+
+// What the daemon injects with its marks skips the queues, and leaves only under the lease.
+func TestInjected(t *testing.T) {
+	const v, client = "192.0.2.100", "192.0.2.1"
+	s := newSite(t, testSpec(), nil)
+	send := func(mark uint32, b []byte, want error) {
+		t.Helper()
+		s.do(t, s.host, func() error {
+			sender, err := nfq.OpenSender(mark)
+			if err != nil {
+				return err
+			}
+			defer sender.Close()
+			if err := sender.Send(b); !errors.Is(err, want) {
+				t.Errorf("Send: %v, want %v", err, want)
+			}
+			return nil
+		})
+	}
+	segment := packet(unix.IPPROTO_TCP, v, client, 0, ports(80, 4711)...)
+	dropped := func(reason string) uint64 {
+		drops, err := s.bundle.Drops()
+		if err != nil {
+			t.Error(err)
+		}
+		return drops[reason]
+	}
+	begin := time.Now()
+	send(s.spec.MarkSend, segment, unix.EPERM)
+	eventually(t, "dropped for want of a lease", func() bool { return dropped(DropNoLease) == 1 })
+	send(0, packet(unix.IPPROTO_UDP, v, client, 0, ports(80, 4711)...), unix.EPERM)
+	eventually(t, "dropped as no service's", func() bool { return dropped(DropNotService) == 1 })
+	if err := s.bundle.Renew(s.v()); err != nil {
+		t.Fatal(err)
+	}
+	send(s.spec.MarkSend, segment, nil)
+	eventually(t, "the segment at the client", func() bool { n, _ := s.spoke(begin); return n > 0 })
+	if n, _ := s.spoke(begin); n != 1 {
+		t.Errorf("%d packets from V at the client, want 1", n)
+	}
+	toV := packet(unix.IPPROTO_TCP, "203.0.113.9", v, 0, ports(4711, 80)...)
+	send(s.spec.MarkLocal, toV, nil)
+	send(0, toV, nil)
+	eventually(t, "the unmarked segment queued", func() bool { return s.in[0].Stats().Packets > 0 })
+	if in, out := s.in[0].Stats().Packets, s.out[0].Stats().Packets; in != 1 || out > 1 {
+		t.Errorf("%d packets queued in and %d out, want 1 and the kernel's answer at most", in, out)
 	}
 }
