@@ -23,7 +23,7 @@ const (
 type hold struct {
 	cause cause
 	at    time.Duration // it began
-	doubt bool          // for so long that the peer may have claimed and died
+	doubt bool          // for so long that the peer may have claimed unseen
 }
 
 // String returns the cause in words, or nothing.

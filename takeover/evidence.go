@@ -78,6 +78,9 @@ func (m *Machine) peerState(ev Event) {
 	m.ev.echo = max(m.ev.echo, min(ev.Echo, m.now))
 	m.sign()
 	m.learn(ev.Peer.Epoch)
+	if m.hold.cause == notHeld && m.now-m.ev.echo < m.cfg.HangTimeout {
+		m.hold.doubt = false
+	}
 	if m.hold.cause == checking && m.ev.echo >= m.ev.since && (m.role == Sole || m.mate == ev.Boot) {
 		m.resume("the peer knows of no higher epoch")
 	}
@@ -108,8 +111,12 @@ func (m *Machine) gatewayAnswered() {
 // answers, never its kernel (DESIGN §3). The owner itself cannot know whose claim it is.
 func (m *Machine) advertisedAnswered() {
 	m.ev.round.advertised = true
-	if m.inPair() && !m.owner {
-		m.sign()
+	if !m.inPair() || m.owner {
+		return
+	}
+	m.sign()
+	if m.now-m.ev.echo >= m.cfg.HangTimeout {
+		m.hold.doubt = true // it lives and hears nothing from here: it claims, or has done so
 	}
 }
 

@@ -17,6 +17,7 @@ type sim struct {
 	now   time.Duration
 	hosts [2]*host
 	cut   bool // the hosts reach the gateway, but not each other
+	half  bool // the hosts reach each other by ARP only
 	gate  bool // the gateway answers
 	boots byte
 	log   []string
@@ -77,7 +78,7 @@ func (s *sim) launch(h *host) {
 func (s *sim) kill(h *host) {
 	h.alive, h.queue = false, nil
 	s.note("%d: process dies", h.i)
-	if o := s.other(h); h.up && s.reach() && o.session == h.boot {
+	if o := s.other(h); h.up && s.talk() && o.session == h.boot {
 		s.post(o, Event{Kind: SessionDown})
 		o.session = Boot{}
 	}
@@ -90,6 +91,9 @@ func (s *sim) reach() bool {
 	a, b := s.hosts[0], s.hosts[1]
 	return a.up && b.up && a.linked && b.linked && !s.cut
 }
+
+// talk reports whether their daemons can.
+func (s *sim) talk() bool { return s.reach() && !s.half }
 
 func (s *sim) post(h *host, ev Event) { s.postAt(h, s.now+s.delay(), ev) }
 
@@ -141,7 +145,7 @@ func (s *sim) wires() {
 	}
 	for _, h := range s.hosts {
 		o := s.other(h)
-		if h.session != (Boot{}) && !s.reach() {
+		if h.session != (Boot{}) && !s.talk() {
 			if h.down == 0 {
 				h.down = s.now + time.Duration(100+s.rnd.IntN(3000))*time.Millisecond
 			} else if s.now > h.down {
@@ -150,7 +154,7 @@ func (s *sim) wires() {
 		} else {
 			h.down = 0
 		}
-		if !s.reach() || !h.alive || h.stopped || !o.alive {
+		if !s.talk() || !h.alive || h.stopped || !o.alive {
 			continue
 		}
 		if h.session == o.boot && o.session == h.boot && s.now%(10*time.Millisecond) == 0 {
@@ -161,7 +165,7 @@ func (s *sim) wires() {
 			s.post(o, Event{Kind: Sign, Epoch: h.m.View().Epoch})
 		}
 	}
-	if s.reach() && a.alive && b.alive && !a.stopped && !b.stopped && s.now%(50*time.Millisecond) == 0 &&
+	if s.talk() && a.alive && b.alive && !a.stopped && !b.stopped && s.now%(50*time.Millisecond) == 0 &&
 		(a.session != b.boot || b.session != a.boot) {
 		s.meet(a, b)
 		s.meet(b, a)
@@ -229,9 +233,9 @@ func (s *sim) act(h *host, a Action) {
 			s.post(h, Event{Kind: AnswerAdvertised})
 		}
 	case ProbeConnect:
-		if s.reach() && o.alive {
+		if s.talk() && o.alive {
 			s.post(h, Event{Kind: Connected})
-		} else if s.reach() {
+		} else if s.talk() {
 			s.post(h, Event{Kind: Refused})
 		}
 	case WriteEpoch:
@@ -240,7 +244,7 @@ func (s *sim) act(h *host, a Action) {
 	case AbandonPeer:
 		if h.session == a.Boot {
 			s.hangup(h)
-			if s.reach() && o.session == h.boot {
+			if s.talk() && o.session == h.boot {
 				s.hangup(o)
 			}
 		}
@@ -271,7 +275,7 @@ func (s *sim) run(d time.Duration) error {
 // fault breaks one thing at random.
 func (s *sim) fault(partitions bool) {
 	h := s.hosts[s.rnd.IntN(2)]
-	switch n := s.rnd.IntN(7); {
+	switch n := s.rnd.IntN(8); {
 	case n == 0 && h.alive && h.up:
 		s.kill(h)
 	case n == 1 && h.up:
@@ -289,6 +293,9 @@ func (s *sim) fault(partitions bool) {
 	case n == 5:
 		s.note("gateway gone")
 		s.gate = false
+	case n == 6:
+		s.note("hosts reach each other by ARP only")
+		s.half = true
 	default:
 		s.mend(s.rnd.IntN(4))
 	}
@@ -303,7 +310,7 @@ func (s *sim) mend(what int) {
 		}
 		if what == 1 || what == 4 {
 			h.linked = true
-			s.cut, s.gate = false, true
+			s.cut, s.half, s.gate = false, false, true
 		}
 		if (what == 2 || what == 4) && !h.up {
 			h.up = true
