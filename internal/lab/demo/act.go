@@ -4,6 +4,7 @@ import (
 	"context"
 	"errors"
 	"fmt"
+	"strings"
 	"sync"
 	"sync/atomic"
 	"time"
@@ -20,6 +21,13 @@ const (
 	slowClients  = 4
 	crashAfter   = 1200 * time.Millisecond
 	startLimit   = 15 * time.Second // until the pair is in duplex
+)
+
+// Kinds of requests; the id of a request begins with its kind.
+const (
+	kindDownload = "download"
+	kindSlow     = "slow"
+	kindSeries   = "series"
 )
 
 // act is one crash of one host of a fresh pair.
@@ -60,10 +68,13 @@ func (a act) play(ctx context.Context, o Options, say *teller) (outcome Outcome,
 		return outcome, err
 	}
 	outcome.Client = report.Summary()
+	outcome.PausesMS = make(map[string]float64)
 	for _, r := range report.Results() {
 		if r.OK() && r.End.After(crash) {
 			outcome.AfterCrash++
 		}
+		kind, _, _ := strings.Cut(r.ID, "-")
+		outcome.PausesMS[kind] = max(outcome.PausesMS[kind], float64(r.Pause.Microseconds())/1000)
 	}
 	outcome.Takeover, outcome.ClaimMS, err = takeover(ctx, survivor, crash)
 	say.outcome(outcome)
@@ -93,13 +104,13 @@ func (a act) loadAndCrash(ctx context.Context, l *lab.Lab, dead *lab.Host, say *
 	for k := range slowClients {
 		wg.Go(func() {
 			c.Repeat(ctx, 0, func(i int) (client.Request, bool) {
-				return client.Slow(fmt.Sprintf("slow-%d-%d", k, i), slowDelay), !over.Load()
+				return client.Slow(fmt.Sprintf("%s-%d-%d", kindSlow, k, i), slowDelay), !over.Load()
 			}, report)
 		})
 	}
 	wg.Go(func() {
 		c.Repeat(ctx, time.Millisecond, func(i int) (client.Request, bool) {
-			return client.Bytes(fmt.Sprintf("series-%d", i), 4096), !over.Load()
+			return client.Bytes(fmt.Sprintf("%s-%d", kindSeries, i), 4096), !over.Load()
 		}, report)
 	})
 	say.event("client: a download of %d MB, %d connections with slow requests, a keep-alive series", downloadSize>>20, slowClients)
@@ -119,7 +130,7 @@ func (a act) loadAndCrash(ctx context.Context, l *lab.Lab, dead *lab.Host, say *
 // download reads slower than the server could send, with a small buffer, so that it is in
 // the middle of its reply when the host crashes and feels every pause.
 func download(ctx context.Context, c *client.Client, report *client.Report) {
-	r := client.Bytes("download", downloadSize)
+	r := client.Bytes(kindDownload, downloadSize)
 	r.Rate = downloadRate
 	conn, err := c.Dial(ctx)
 	if err != nil {
