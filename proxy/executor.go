@@ -30,7 +30,8 @@ type executor struct {
 	head []byte // reused
 
 	index uint64 // of the exchange
-	mark  uint64 // while it is the first after a takeover: bytes that were here then
+	first bool   // the exchange is the first after a takeover
+	mark  uint64 // bytes of the client's stream that were here at the takeover
 
 	interim struct {
 		sync.Mutex
@@ -44,7 +45,7 @@ type executor struct {
 func newExecutor(ctx context.Context, f *flow) *executor {
 	f.mu.Lock()
 	defer f.mu.Unlock()
-	x := &executor{ctx: ctx, flow: f, src: newSource(f), index: f.out.index, mark: f.mark}
+	x := &executor{ctx: ctx, flow: f, src: newSource(f), index: f.out.index, first: f.promoted || f.heir, mark: f.mark}
 	x.br = bufio.NewReaderSize(x.src, 4<<10)
 	x.interim.stored = f.out.interims
 	return x
@@ -69,18 +70,17 @@ func (x *executor) loop() ending {
 			return orderly
 		}
 		x.index++
-		x.mark = 0
+		x.first = false
 		x.interim.next, x.interim.stored = 0, 0
 	}
 }
 
 // exchange runs one exchange from the request's first byte to the reply's last.
 func (x *executor) exchange() (closing bool, err error) {
-	start := x.offset()
 	r, err := x.read()
 	if err == nil {
 		defer r.free()
-		return r.close, x.answer(r, start < x.mark)
+		return r.close, x.answer(r)
 	}
 	var f *fault
 	if !errors.As(err, &f) {
@@ -90,13 +90,15 @@ func (x *executor) exchange() (closing bool, err error) {
 }
 
 // answer has a request executed and delivers the reply.
-func (x *executor) answer(r *request, again bool) error {
+func (x *executor) answer(r *request) error {
 	c := &x.flow.s.count
 	c.inflight.Add(1)
 	defer c.inflight.Add(-1)
 	end := x.offset()
 	attempt := "1"
-	if again {
+	if x.first {
+		// It may have been executed even if it was not here whole: the lost host's kernel can
+		// have had segments that this one dropped. Better one look-up too many at the back end.
 		attempt = "2"
 		if end <= x.mark {
 			c.reexecuted.Add(1)

@@ -20,6 +20,7 @@ type flow struct {
 	mu       sync.Mutex
 	conn     *net.TCPConn // nil until accepted
 	duty     Duty         // 0 until accepted
+	heir     bool         // accepted right after a takeover: the lost host may have known it
 	promoted bool         // this host became executor; nothing is committed any more
 	lost     bool         // the connection is gone or cannot be held; nothing is committed any more
 	held     held         // the executor's own once its loop runs

@@ -56,7 +56,7 @@ func (w *web) serve(rw http.ResponseWriter, r *http.Request) {
 	w.mu.Lock()
 	w.executed[id]++
 	n := w.executed[id]
-	w.attempts[id] = r.Header.Get("Ftgw-Attempt")
+	w.attempts[id] = max(w.attempts[id], r.Header.Get("Ftgw-Attempt")) // a cancelled one may come late
 	w.mu.Unlock()
 	sum := sha256.New()
 	size, err := io.Copy(sum, r.Body)
@@ -67,7 +67,10 @@ func (w *web) serve(rw http.ResponseWriter, r *http.Request) {
 	rw.Header().Set("X-Tx", id)
 	rw.Header().Set("X-Execution", strconv.Itoa(n))
 	if d, err := time.ParseDuration(q.Get("sleep")); err == nil {
-		time.Sleep(d)
+		select {
+		case <-time.After(d):
+		case <-r.Context().Done():
+		}
 	}
 	if q.Has("hint") {
 		rw.Header().Set("Link", "</a.css>; rel=preload")
@@ -133,6 +136,7 @@ func (p *packets) Accepted(client, local netip.AddrPort) (rewrite.FlowID, Duty, 
 	defer p.mu.Unlock()
 	for {
 		if id, ok := p.known[client]; ok || p.stopped {
+			delete(p.known, client) // the port may be used again
 			return id, p.duty, ok
 		}
 		p.cond.Wait()
@@ -263,3 +267,17 @@ func newPair(t testing.TB, cfg Config) (executor, standby *host) {
 }
 
 func all(rewrite.FlowID) bool { return true }
+
+// logFunc stands between an executor and its log.
+type logFunc func(r Record, store func() error) error
+
+func (f logFunc) over(l Log) Log { return wrapped{f, l} }
+
+type wrapped struct {
+	f logFunc
+	l Log
+}
+
+func (w wrapped) Store(ctx context.Context, r Record, body io.ReaderAt) error {
+	return w.f(r, func() error { return w.l.Store(ctx, r, body) })
+}

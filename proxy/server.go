@@ -29,7 +29,12 @@ type Server struct {
 	handlers map[*handler]struct{}
 	promoted uint64                    // how many times Promote was called
 	lately   func(rewrite.FlowID) bool // which flows the last Promote was for
+	since    time.Time                 // when that was
 }
+
+// acceptDelay is how long a connection may have waited in the accept queue: one that is accepted
+// within it after a takeover may have been the lost host's before.
+const acceptDelay = time.Second
 
 // handler is one connection's goroutine.
 type handler struct {
@@ -170,6 +175,7 @@ func (s *Server) enter(id rewrite.FlowID, conn *net.TCPConn, duty Duty, turn uin
 	if late {
 		duty = Standby
 	}
+	f.heir = time.Since(s.since) < acceptDelay
 	f.attach(conn, duty)
 	if late {
 		f.promote()
@@ -193,7 +199,7 @@ func (s *Server) Promote(ids func(rewrite.FlowID) bool) {
 	s.mu.Lock()
 	defer s.mu.Unlock()
 	s.promoted++
-	s.lately = ids
+	s.lately, s.since = ids, time.Now()
 	for id, f := range s.table {
 		if ids(id) {
 			f.promote()
