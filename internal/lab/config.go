@@ -3,13 +3,18 @@ package lab
 import (
 	"crypto/rand"
 	"fmt"
+	"net"
 	"os"
 	"path/filepath"
 	"strings"
+	"time"
 )
 
 // nodeName is the name of ftgw processes on a host.
 const nodeName = "ftgw"
+
+// appWait bounds how long the web application takes to listen.
+const appWait = 10 * time.Second
 
 // Config is what a test adds to the lab's config file. All parts may be empty.
 type Config struct {
@@ -65,10 +70,28 @@ func (h *Host) StartNode(program string) (*Process, error) {
 	return h.Start(nodeName, program, "run", "--config", h.ConfigPath(), "--name", h.Name)
 }
 
-// StartApp starts the built-in web application (`program lab-app`) as the host's upstream. Its
-// journal is at JournalPath.
+// StartApp starts the built-in web application (`program lab-app`) as the host's upstream and
+// waits until it listens. Its journal is at JournalPath.
 func (h *Host) StartApp(program string) (*Process, error) {
-	return h.Start("app", program, "lab-app", "--listen", Upstream, "--host", h.Name, "--journal", h.JournalPath())
+	p, err := h.Start("app", program, "lab-app", "--listen", Upstream, "--host", h.Name, "--journal", h.JournalPath())
+	if err != nil {
+		return nil, err
+	}
+	for end := time.Now().Add(appWait); ; time.Sleep(2 * time.Millisecond) {
+		err := h.Do(func() error {
+			c, err := net.DialTimeout("tcp", Upstream, appWait)
+			if err != nil {
+				return err
+			}
+			return c.Close()
+		})
+		if err == nil {
+			return p, nil
+		}
+		if p.Exited() || time.Now().After(end) {
+			return nil, fmt.Errorf("wait for the web application on %s: %w\n%s", h.Name, err, p.Log())
+		}
+	}
 }
 
 // JournalPath is where the web application notes what it executed.

@@ -1,0 +1,9 @@
+package tap_test
+
+import (
+	"testing"
+
+	"github.com/ftgw/ftgw/internal/lab/labtest"
+)
+
+func TestMain(m *testing.M) { labtest.Main(m) }
