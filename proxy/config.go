@@ -26,6 +26,11 @@ type Config struct {
 	IdleTimeout     time.Duration // between requests; default 75 s
 	DrainTimeout    time.Duration // longest silence while a closed connection is drained; default 10 s
 
+	// Permit is asked before each request goes to the upstream. It may wait, as a host does that
+	// stood still and has not found out yet whether another serves in its place; an error ends
+	// the connection in silence. Default: always nil.
+	Permit func(context.Context) error
+
 	Node string       // this node's name, for the log
 	Log  *slog.Logger // default: nothing is logged
 }
@@ -40,6 +45,9 @@ func (c Config) withDefaults() Config {
 	c.ResponseTimeout = cmp.Or(c.ResponseTimeout, time.Minute)
 	c.IdleTimeout = cmp.Or(c.IdleTimeout, 75*time.Second)
 	c.DrainTimeout = cmp.Or(c.DrainTimeout, 10*time.Second)
+	if c.Permit == nil {
+		c.Permit = func(context.Context) error { return nil }
+	}
 	if c.Log == nil {
 		c.Log = slog.New(slog.DiscardHandler)
 	}

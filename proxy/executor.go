@@ -94,6 +94,9 @@ func (x *executor) answer(r *request) error {
 	c := &x.flow.s.count
 	c.inflight.Add(1)
 	defer c.inflight.Add(-1)
+	if x.flow.s.cfg.Permit(x.ctx) != nil {
+		return errDropped
+	}
 	end := x.offset()
 	attempt := "1"
 	if x.first {

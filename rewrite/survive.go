@@ -40,6 +40,7 @@ func (t *Table) survive(f *flow, now time.Duration, o *Outcome) {
 		t.lose(f, o)
 	case f.mode == Duplex && f.speaker:
 		t.simplify(f, now, o)
+		f.stir(now, o)
 	case f.mode == Duplex:
 		f.mode, f.speaker = Simplex, true
 		f.jump(now)
@@ -74,33 +75,37 @@ func (f *flow) jump(now time.Duration) {
 }
 
 // wake gets a flow going whose speaker has died: the SYN-ACK again where the handshake is
-// open; else an acknowledgment of all that the kernel has, a probe that makes the client
-// repeat its own, and the kernel's retransmission at once instead of after a backed-off
-// timer. The probe serves zero-window flows as well (RFC 9293 §3.8.6.1).
+// open, else an acknowledgment of all that the kernel has.
 func (f *flow) wake(now time.Duration, o *Outcome) {
-	if f.phase == opening {
-		return
-	}
 	if f.phase == answered && f.synAck != nil {
 		o.ToClient = append(o.ToClient, o.copyOf(f.synAck))
+	}
+	if f.phase != established {
 		return
 	}
 	f.wantAck, f.wantEdge = f.rcvNxt, f.edge
 	field := f.window(f.rcvNxt, f.edge)
 	o.ToClient = append(o.ToClient, f.freshAck(f.rcvNxt, field, nil, now, o))
 	f.told(f.rcvNxt, field)
-	if !f.unacked() {
+	f.stir(now, o)
+}
+
+// stir asks about bytes that the client has not acknowledged: a probe makes the client repeat
+// its acknowledgment, which may have died with the peer, and its window, which may have been
+// zero (RFC 9293 §3.8.6.1); and the kernel is made to retransmit at once instead of after a
+// backed-off timer.
+func (f *flow) stir(now time.Duration, o *Outcome) {
+	if f.phase != established || !f.unacked() {
 		return
 	}
+	ack, edge := f.limit(f.wantAck, f.wantEdge)
 	probe := Header{Src: f.id.Advertised, Dst: f.id.Client, Flags: ACK, Seq: f.maxAck - 1,
-		Ack: f.rcvNxt, Window: field, HasTS: f.hasTS, TSVal: f.tsNow(now) + f.tsDelta,
-		TSEcr: f.tsEcr}
+		Ack: ack, Window: f.window(ack, edge), HasTS: f.hasTS, TSVal: f.tsNow(now) + f.tsDelta, TSEcr: f.tsEcr}
 	o.ToClient = append(o.ToClient, AppendSegment(o.room(maxHeader), probe, nil))
 	lost := AppendSegment(o.room(maxHeader), Header{Src: f.id.Advertised, Dst: f.id.Client,
-		Flags: ACK, Seq: f.delta.Local(f.maxAck), Ack: f.rcvNxt}, nil)
+		Flags: ACK, Seq: f.delta.Local(f.maxAck), Ack: ack}, nil)
 	for range retries {
-		o.ToLocal = append(o.ToLocal,
-			AppendUnreachable(o.room(maxError), f.id.Client.Addr(), lost))
+		o.ToLocal = append(o.ToLocal, AppendUnreachable(o.room(maxError), f.id.Client.Addr(), lost))
 	}
 }
 

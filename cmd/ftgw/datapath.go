@@ -37,6 +37,7 @@ type datapath struct {
 	toLocal  sender // packets that look as if they came from the client
 	toClient sender
 	news     map[netip.AddrPort]peerNews // by advertised address
+	awake    func() bool                 // false: the process stood still and must not act on what waited
 	log      *slog.Logger
 }
 
@@ -98,7 +99,12 @@ func (d *datapath) handler(in bool) nfq.Handler {
 	}
 	return func(packets []nfq.Packet, verdict func(int, nfq.Verdict)) {
 		for i := range packets {
-			v := decide(&packets[i], &o)
+			var v nfq.Verdict
+			if d.awake() {
+				v = decide(&packets[i], &o)
+			} else {
+				v = refuse(&o, rewrite.StoodStill)
+			}
 			d.reasons[o.Reason].Add(1)
 			verdict(i, v)
 			d.send(&o)

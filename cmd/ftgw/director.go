@@ -32,6 +32,7 @@ type stage interface {
 type director struct {
 	start  time.Time
 	tick   time.Duration
+	stall  time.Duration // without a step for so long, the process stood still
 	events chan takeover.Event
 	log    *slog.Logger
 	stage  stage
@@ -39,6 +40,7 @@ type director struct {
 	machine     *takeover.Machine // Run's goroutine only
 	renewUntil  atomic.Int64      // ns since start
 	answerUntil atomic.Int64
+	awakeUntil  atomic.Int64
 	lastSign    atomic.Int64
 	status      atomic.Pointer[takeover.Status]
 
@@ -48,8 +50,8 @@ type director struct {
 }
 
 // newDirector returns a director for one node's machine. start is the origin of its times.
-func newDirector(m *takeover.Machine, start time.Time, tick time.Duration, log *slog.Logger) *director {
-	d := &director{start: start, tick: tick, machine: m, log: log, events: make(chan takeover.Event, 4096)}
+func newDirector(m *takeover.Machine, start time.Time, tick, stall time.Duration, log *slog.Logger) *director {
+	d := &director{start: start, tick: tick, stall: stall, machine: m, log: log, events: make(chan takeover.Event, 4096)}
 	st := m.Status()
 	d.status.Store(&st)
 	return d
@@ -113,7 +115,17 @@ func (d *director) publish() {
 	d.status.Store(&st)
 	d.renewUntil.Store(int64(d.machine.RenewUntil()))
 	d.answerUntil.Store(int64(d.machine.AnswerUntil()))
+	awake := time.Duration(0)
+	if st.Held == "" {
+		awake = d.now() + d.stall
+	}
+	d.awakeUntil.Store(int64(awake))
 }
+
+// awake reports whether this process has been stepping its machine all the time and does not
+// doubt its epoch. A process that was stopped finds packets, requests and bytes that waited
+// for it; until the machine has looked around, it must not act on them.
+func (d *director) awake() bool { return int64(d.now()) < d.awakeUntil.Load() }
 
 func (d *director) do(a takeover.Action) {
 	s := d.stage

@@ -54,15 +54,23 @@ func (n *node) Probe(what takeover.Do) {
 }
 
 // WriteEpoch puts a claim's number on disk before anyone hears of it (I5).
-func (n *node) WriteEpoch(e takeover.Epoch) {
-	n.begin(func(context.Context) {
-		ev := takeover.Event{Kind: takeover.EpochWritten, Epoch: e}
-		if err := n.epochs.write(e); err != nil {
-			n.log.Error("cannot write the epoch", "error", err)
-			ev.Kind = takeover.EpochWriteFailed
+func (n *node) WriteEpoch(e takeover.Epoch) { n.writes <- e }
+
+// keepEpochs writes the epochs in the order in which the director gave them.
+func (n *node) keepEpochs(ctx context.Context) error {
+	for {
+		select {
+		case <-ctx.Done():
+			return nil
+		case e := <-n.writes:
+			ev := takeover.Event{Kind: takeover.EpochWritten, Epoch: e}
+			if err := n.epochs.write(e); err != nil {
+				n.log.Error("cannot write the epoch", "error", err)
+				ev.Kind = takeover.EpochWriteFailed
+			}
+			n.dir.post(ctx, ev)
 		}
-		n.dir.post(n.ctx, ev)
-	})
+	}
 }
 
 // Publish tells the peer at once; the next heartbeat says the same.
@@ -76,7 +84,12 @@ func (n *node) Publish() {
 	n.gossip.UpdateMeta()
 }
 
-func (n *node) AbandonPeer() { n.link.Abandon() }
+// AbandonPeer ends the session as well: what that process says from now on is not for this
+// epoch, and a process that is well after all comes back by a new session.
+func (n *node) AbandonPeer() {
+	n.link.Abandon()
+	n.link.Drop()
+}
 
 // Promote makes every flow this host's own. Their packets wait for ReleaseHeld.
 func (n *node) Promote(bool) {
@@ -149,6 +162,18 @@ func (n *node) Fence() {
 		}
 		n.dir.post(n.ctx, takeover.Event{Kind: takeover.FenceDone})
 	})
+}
+
+// permit waits until this process knows that it did not stand still while the peer claimed.
+func (n *node) permit(ctx context.Context) error {
+	for !n.dir.awake() {
+		select {
+		case <-ctx.Done():
+			return ctx.Err()
+		case <-time.After(n.cfg.Timing.ProbeEvery):
+		}
+	}
+	return nil
 }
 
 // keepLease renews the lease while the director allows it. It passes through every table's

@@ -86,6 +86,7 @@ type Link struct {
 	}
 	bulk bulkSide
 	est  chan *pair // pairs that said hello, to Run
+	drop chan struct{}
 
 	in struct { // what arrived; Run's goroutines only, one session at a time
 		sync.Mutex
@@ -109,7 +110,7 @@ func New(cfg Config) *Link {
 	if cfg.Log == nil {
 		cfg.Log = slog.New(slog.DiscardHandler)
 	}
-	l := &Link{cfg: cfg, log: cfg.Log.With("peer_session", cfg.Peer.String()), start: time.Now(), est: make(chan *pair)}
+	l := &Link{cfg: cfg, log: cfg.Log.With("peer_session", cfg.Peer.String()), start: time.Now(), est: make(chan *pair), drop: make(chan struct{}, 1)}
 	l.ctl.wake = make(chan struct{}, 1)
 	l.bulk.wake = make(chan struct{}, 1)
 	l.bulk.waits = make(map[uint64]*waiter)

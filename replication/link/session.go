@@ -18,6 +18,7 @@ const (
 var (
 	errSilent   = errors.New("link: nothing came from the peer")
 	errReplaced = errors.New("link: the peer connected anew")
+	errDropped  = errors.New("link: the session was given up")
 )
 
 // session runs p from Up to Down and returns the pair that replaced it, if one did.
@@ -80,6 +81,10 @@ func (l *Link) begin(p *pair) {
 	l.bulk.out.Rewind()
 	l.bulk.Unlock()
 	l.lastSign.Store(l.now())
+	select {
+	case <-l.drop: // was meant for an earlier session
+	default:
+	}
 	l.counts.sessions.Add(1)
 	l.setUp(true, h)
 	l.log.Info("peer session up", "peer", h.Node, "epoch", h.Epoch, "new_boot", old != h.Boot)
@@ -97,6 +102,8 @@ func (l *Link) watch(ctx context.Context, ended <-chan error) (next *pair, err e
 			return nil, err
 		case next := <-l.est:
 			return next, errReplaced
+		case <-l.drop:
+			return nil, errDropped
 		case <-ctx.Done():
 			return nil, ctx.Err()
 		case <-tick.C:

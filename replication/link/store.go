@@ -125,6 +125,10 @@ func (l *Link) Abandon() {
 	l.ctl.Unlock()
 }
 
+// Drop ends the session that stands, if any; Down follows, and a new session is tried as after
+// any loss. It does not wait.
+func (l *Link) Drop() { wake(l.drop) }
+
 // Resume ends Abandon.
 func (l *Link) Resume() {
 	l.bulk.Lock()
