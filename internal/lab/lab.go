@@ -57,8 +57,10 @@ type Lab struct {
 	dir     string
 	options Options
 	spawn   *spawner
-	undo    []func() error // what New changed outside its namespaces, newest last
-	congest string
+	congest string // congestion control of the namespaces
+
+	mu      sync.Mutex
+	allowed string // congestion control that the lab allowed in the whole system
 
 	closing sync.Once
 	closed  error
@@ -117,10 +119,7 @@ func (l *Lab) Close() error {
 			errs = append(errs, h.close())
 		}
 		l.spawn.close()
-		for i := len(l.undo) - 1; i >= 0; i-- {
-			errs = append(errs, l.undo[i]())
-		}
-		errs = append(errs, os.RemoveAll(l.dir))
+		errs = append(errs, l.disallowCongestionControl(), os.RemoveAll(l.dir))
 		l.closed = errors.Join(errs...)
 	})
 	return l.closed

@@ -21,11 +21,12 @@ func (h *Host) Sysctl(key, value string) error {
 	return nil
 }
 
-func (h *Host) sysctls() error {
+// useCongestionControl sets the lab's choice in this host's namespace, once there is one.
+func (h *Host) useCongestionControl() error {
 	if h.lab.congest == "" {
 		return nil
 	}
-	return h.Sysctl(sysctlCongestion, h.lab.congest)
+	return h.lab.setCongestionControl(h, h.lab.congest)
 }
 
 // writeSysctl works on the calling thread's namespace: /proc/sys/net shows that one.
@@ -46,13 +47,7 @@ func (l *Lab) chooseCongestionControl() error {
 	if want == "" {
 		return l.readCongestionControl()
 	}
-	try := func() error { return l.Client.Sysctl(sysctlCongestion, want) }
-	err := try()
-	if errors.Is(err, os.ErrPermission) {
-		if l.allowCongestionControl(want) == nil {
-			err = try()
-		}
-	}
+	err := l.setCongestionControl(l.Client, want)
 	switch {
 	case err == nil:
 		l.congest = want
@@ -62,6 +57,18 @@ func (l *Lab) chooseCongestionControl() error {
 	default:
 		return fmt.Errorf("choose congestion control %s: %w (is its kernel module loaded?)", want, err)
 	}
+}
+
+// setCongestionControl tries several times, because another lab that closes may take the
+// permission back at any moment. A choice once made stays.
+func (l *Lab) setCongestionControl(h *Host, name string) (err error) {
+	for range 20 {
+		err = h.Sysctl(sysctlCongestion, name)
+		if !errors.Is(err, os.ErrPermission) || l.allowCongestionControl(name) != nil {
+			return err
+		}
+	}
+	return err
 }
 
 func (l *Lab) readCongestionControl() error {
@@ -74,13 +81,30 @@ func (l *Lab) readCongestionControl() error {
 // allowCongestionControl changes the setting of the system's first namespace, which the
 // program must be in for this to succeed.
 func (l *Lab) allowCongestionControl(name string) error {
-	before, err := readSysctl(sysctlAllowed)
-	if err != nil || slices.Contains(strings.Fields(before), name) {
+	allowed, err := readSysctl(sysctlAllowed)
+	if err != nil || slices.Contains(strings.Fields(allowed), name) {
 		return err
 	}
-	if err := writeSysctl(sysctlAllowed, before+" "+name); err != nil {
+	if err := writeSysctl(sysctlAllowed, allowed+" "+name); err != nil {
 		return err
 	}
-	l.undo = append(l.undo, func() error { return writeSysctl(sysctlAllowed, before) })
+	l.mu.Lock()
+	l.allowed = name
+	l.mu.Unlock()
 	return nil
+}
+
+// disallowCongestionControl takes back what allowCongestionControl added.
+func (l *Lab) disallowCongestionControl() error {
+	l.mu.Lock()
+	defer l.mu.Unlock()
+	if l.allowed == "" {
+		return nil
+	}
+	allowed, err := readSysctl(sysctlAllowed)
+	if err != nil {
+		return err
+	}
+	words := slices.DeleteFunc(strings.Fields(allowed), func(w string) bool { return w == l.allowed })
+	return writeSysctl(sysctlAllowed, strings.Join(words, " "))
 }

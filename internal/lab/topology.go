@@ -73,7 +73,7 @@ func (h *Host) wire() error {
 		err = h.ns.Do(func() error { return configure(hostInterface, h.addrs, gateway) })
 	}
 	if err == nil {
-		err = h.sysctls()
+		err = h.useCongestionControl()
 	}
 	if err == nil {
 		err = h.awaitCarrier()
