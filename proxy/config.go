@@ -83,6 +83,6 @@ type Flows interface {
 type Log interface {
 	// Store returns nil when the backup has the whole record, or when the flow is simplex and
 	// need not have it. Any error means that the flow must die silently: this host is fenced.
-	// body holds r.Size bytes and may be read until Store returns.
+	// body holds r.Size bytes and may be read until Store returns. r.Epoch is for the Log to set.
 	Store(ctx context.Context, r Record, body io.ReaderAt) error
 }
