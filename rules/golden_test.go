@@ -46,17 +46,25 @@ func twoFamilies() Spec {
 	return s
 }
 
+// onInterface is twoFamilies on an interface that every namespace has.
+func onInterface() Spec {
+	s := twoFamilies()
+	s.Interface = "lo"
+	return s
+}
+
 func TestText(t *testing.T) {
 	for name, c := range map[string]struct {
 		spec   Spec
-		native bool
+		kernel Kernel
 	}{
-		"one":    {testSpec(), false},
-		"native": {twoFamilies(), true},
+		"one":    {testSpec(), Kernel{}},
+		"native": {twoFamilies(), Kernel{Queue: true}},
+		"egress": {onInterface(), Kernel{Egress: true}},
 	} {
 		t.Run(name, func(t *testing.T) {
 			file := "testdata/" + name + ".nft"
-			got := Text(c.spec, c.native)
+			got := Text(c.spec, c.kernel)
 			if *update {
 				if err := os.WriteFile(file, []byte(got), 0o644); err != nil {
 					t.Fatal(err)

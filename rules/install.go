@@ -1,8 +1,6 @@
 package rules
 
 import (
-	"bytes"
-	"crypto/sha256"
 	"errors"
 	"fmt"
 	"net"
@@ -11,24 +9,23 @@ import (
 	"sync"
 
 	"github.com/google/nftables"
-	"github.com/google/nftables/userdata"
 	"github.com/mdlayher/netlink"
 	"golang.org/x/sys/unix"
 )
 
-// Bundle is an installed table. It is safe for concurrent use and works in the network
-// namespace in which it was installed, on whatever thread it is called.
+// Bundle is what Install has put in force: one table, or two where the kernel has the egress
+// hook. It is safe for concurrent use and works in the network namespace in which it was
+// installed, on whatever thread it is called.
 type Bundle struct {
 	mu     sync.Mutex
 	spec   Spec
-	native bool
+	kernel Kernel
 	conn   *nftables.Conn // keeps unsent commands, so only under mu
-	table  *nftables.Table
-	sets   map[string]*nftables.Set
+	tables []*table       // Invariant: as layouts has them
 }
 
 // Install puts the rules of spec in force. If they are in force already, from an earlier run
-// too, it changes nothing but takes all leases away; an older table is replaced in one
+// too, it changes nothing but takes all leases away; older tables are replaced in one
 // transaction, so that no packet passes in between. Bind the queues first: packets for a
 // queue that nobody holds are dropped. It needs CAP_NET_ADMIN; call it early in the process,
 // because the library cannot work on a descriptor of 1024 or more.
@@ -37,7 +34,12 @@ func Install(spec Spec) (*Bundle, error) {
 		return nil, err
 	}
 	spec.Services = slices.Clone(spec.Services)
-	native, err := ProbeNative()
+	if spec.Interface != "" {
+		if _, err := net.InterfaceByName(spec.Interface); err != nil {
+			return nil, fmt.Errorf("install table %s: interface %s: %w (name one that exists)", spec.table(), spec.Interface, err)
+		}
+	}
+	kernel, err := Probe()
 	if err != nil {
 		return nil, err
 	}
@@ -45,11 +47,9 @@ func Install(spec Spec) (*Bundle, error) {
 	if err != nil {
 		return nil, err
 	}
-	b := &Bundle{spec: spec, native: native, conn: conn, sets: map[string]*nftables.Set{},
-		table: &nftables.Table{Name: spec.table(), Family: nftables.TableFamilyINet}}
-	for _, set := range leaseSets(spec) {
-		set.Table = b.table
-		b.sets[set.Name] = set
+	b := &Bundle{spec: spec, kernel: kernel, conn: conn}
+	for _, l := range layouts(spec, kernel) {
+		b.tables = append(b.tables, newTable(spec.table(), l))
 	}
 	if err := b.install(); err != nil {
 		conn.CloseLasting()
@@ -57,6 +57,11 @@ func Install(spec Spec) (*Bundle, error) {
 	}
 	return b, nil
 }
+
+// Egress reports whether the lease is asked for at the interface's egress hook too. If not,
+// because the kernel lacks it or the specification an interface, packets that already wait in
+// the kernel when the lease ends can still leave, after seconds even; say so in the log.
+func (b *Bundle) Egress() bool { return len(b.tables) > 1 }
 
 // Socket buffers in bytes; a transaction of some thousand rules fits.
 const socketBuffer = 2 << 20
@@ -99,139 +104,64 @@ func (b *Bundle) install() error {
 		return err
 	}
 	if present {
-		for _, set := range b.sets {
-			b.conn.FlushSet(set)
+		for _, t := range b.tables {
+			t.forget(b.conn)
 		}
 		return b.conn.Flush()
 	}
-	b.conn.AddTable(b.table) // so that there is one to delete
-	b.conn.DelTable(b.table)
-	b.conn.AddTable(b.table)
-	for _, set := range b.sets {
-		if err := b.conn.AddSet(set, nil); err != nil {
+	b.clear()
+	for i, l := range layouts(b.spec, b.kernel) {
+		if err := b.tables[i].make(b.conn, l); err != nil {
 			return err
 		}
-	}
-	chains := ruleset(b.spec, b.native)
-	for i := range chains {
-		b.conn.AddChain(b.kernelChain(&chains[i]))
-	}
-	for i := range chains {
-		b.addRules(&chains[i])
 	}
 	return b.conn.Flush()
 }
 
-func leaseSets(s Spec) []*nftables.Set {
-	var sets []*nftables.Set
-	for _, a := range s.addresses() {
-		name, kind := leaseSet(a), nftables.TypeIP6Addr
-		if a.Is4() {
-			kind = nftables.TypeIPAddr
-		}
-		if !slices.ContainsFunc(sets, func(have *nftables.Set) bool { return have.Name == name }) {
-			sets = append(sets, &nftables.Set{Name: name, KeyType: kind, HasTimeout: true, Timeout: s.Lease})
-		}
-	}
-	return sets
-}
-
-func (b *Bundle) kernelChain(c *chain) *nftables.Chain {
-	k := &nftables.Chain{Name: c.name, Table: b.table}
-	if c.hook != nil {
-		policy := nftables.ChainPolicyAccept
-		k.Hooknum, k.Priority, k.Type, k.Policy = c.hook, c.priority, nftables.ChainTypeFilter, &policy
-	}
-	return k
-}
-
-func (b *Bundle) addRules(c *chain) {
-	for i := range c.rules {
-		r := &nftables.Rule{Table: b.table, Chain: b.kernelChain(c), UserData: c.rules[i].label()}
-		for _, p := range c.rules[i].parts {
-			r.Exprs = append(r.Exprs, p.exprs...)
-		}
-		b.conn.AddRule(r)
+// clear deletes the tables, and the one of an interface that is not wanted any more.
+func (b *Bundle) clear() {
+	for _, family := range b.families() {
+		t := &nftables.Table{Name: b.spec.table(), Family: family}
+		b.conn.AddTable(t) // so that there is one to delete
+		b.conn.DelTable(t)
 	}
 }
 
-// label is the rule's comment in the kernel: the reason, if it drops, and a digest of the
-// text, by which the rule is known again.
-func (r *rule) label() []byte {
-	sum := sha256.Sum256([]byte(r.text()))
-	return userdata.AppendString(nil, userdata.TypeComment, fmt.Sprintf("%s#%x", r.reason, sum[:6]))
+// families are those in which there may be a table of ours.
+func (b *Bundle) families() []nftables.TableFamily {
+	if !b.kernel.Egress {
+		return []nftables.TableFamily{nftables.TableFamilyINet}
+	}
+	return []nftables.TableFamily{nftables.TableFamilyINet, nftables.TableFamilyNetdev}
 }
 
-// Present reports whether the whole table is still there as installed: every chain on its
-// hook and every rule in its place.
+// Present reports whether everything is still there as installed: every chain on its hook
+// and every rule in its place.
 func (b *Bundle) Present() (bool, error) {
 	b.mu.Lock()
 	defer b.mu.Unlock()
 	ok, err := b.present()
 	if err != nil {
-		return false, fmt.Errorf("look at table %s: %w", b.table.Name, err)
+		return false, fmt.Errorf("look at table %s: %w", b.spec.table(), err)
 	}
 	return ok, nil
 }
 
 func (b *Bundle) present() (bool, error) {
-	tables, err := b.conn.ListTablesOfFamily(nftables.TableFamilyINet)
-	if err != nil {
-		return false, err
-	}
-	if !slices.ContainsFunc(tables, func(t *nftables.Table) bool { return t.Name == b.table.Name && t.Flags == 0 }) {
-		return false, nil
-	}
-	chains, err := b.conn.ListChainsOfTableFamily(nftables.TableFamilyINet)
-	if err != nil {
-		return false, err
-	}
-	have := map[string]*nftables.Chain{}
-	for _, c := range chains {
-		if c.Table.Name == b.table.Name {
-			have[c.Name] = c
-		}
-	}
-	want := ruleset(b.spec, b.native)
-	if len(have) != len(want) {
-		return false, nil
-	}
-	for i := range want {
-		same, err := b.sameChain(&want[i], have[want[i].name])
-		if !same || err != nil {
+	want := layouts(b.spec, b.kernel)
+	for i, family := range b.families() {
+		tables, err := b.conn.ListTablesOfFamily(family)
+		if err != nil {
 			return false, err
 		}
-	}
-	return b.sameSets()
-}
-
-func (b *Bundle) sameChain(want *chain, have *nftables.Chain) (bool, error) {
-	if have == nil || (want.hook == nil) != (have.Hooknum == nil) {
-		return false, nil
-	}
-	if want.hook != nil && (*want.hook != *have.Hooknum || have.Priority == nil || *want.priority != *have.Priority) {
-		return false, nil
-	}
-	rules, err := b.conn.GetRules(b.table, have)
-	if err != nil || len(rules) != len(want.rules) {
-		return false, err
-	}
-	for i, r := range rules {
-		if !bytes.Equal(r.UserData, want.rules[i].label()) {
+		found := slices.ContainsFunc(tables, func(t *nftables.Table) bool { return t.Name == b.spec.table() && t.Flags == 0 })
+		if wanted := i < len(want); found != wanted {
 			return false, nil
+		} else if !wanted {
+			continue
 		}
-	}
-	return true, nil
-}
-
-func (b *Bundle) sameSets() (bool, error) {
-	sets, err := b.conn.GetSets(b.table)
-	if err != nil || len(sets) != len(b.sets) {
-		return false, err
-	}
-	for _, have := range sets {
-		if want := b.sets[have.Name]; want == nil || want.Timeout != have.Timeout || want.KeyType.Name != have.KeyType.Name {
-			return false, nil
+		if same, err := b.tables[i].same(b.conn, want[i].chains); !same || err != nil {
+			return false, err
 		}
 	}
 	return true, nil
@@ -251,10 +181,9 @@ func (b *Bundle) UpdatePeerMAC(peer netip.Addr, mac net.HardwareAddr) error {
 			b.spec.Services[i].PeerMAC = slices.Clone(mac)
 		}
 	}
-	chains := peerChains(b.spec, b.native)
+	chains := peerChains(b.spec, b.kernel.Queue)
 	for i := range chains {
-		b.conn.FlushChain(b.kernelChain(&chains[i]))
-		b.addRules(&chains[i])
+		b.tables[0].refill(b.conn, &chains[i])
 	}
 	if err := b.conn.Flush(); err != nil {
 		b.spec.Services = before
@@ -269,33 +198,28 @@ func (b *Bundle) Drops() (map[string]uint64, error) {
 	b.mu.Lock()
 	defer b.mu.Unlock()
 	drops := map[string]uint64{}
-	for _, c := range ruleset(b.spec, b.native) {
-		rules, err := b.conn.GetRules(b.table, b.kernelChain(&c))
-		if err != nil {
-			return nil, fmt.Errorf("read counters of table %s: %w", b.table.Name, err)
-		}
-		for i, r := range rules {
-			if i < len(c.rules) && c.rules[i].reason != "" {
-				drops[c.rules[i].reason] += packets(r)
+	for i, l := range layouts(b.spec, b.kernel) {
+		for _, c := range l.chains {
+			if err := b.tables[i].count(b.conn, &c, drops); err != nil {
+				return nil, fmt.Errorf("read counters of table %s: %w", b.spec.table(), err)
 			}
 		}
 	}
 	return drops, nil
 }
 
-// Remove takes the table away. A table that is gone already is no error.
+// Remove takes the tables away. What is gone already is no error.
 func (b *Bundle) Remove() error {
 	b.mu.Lock()
 	defer b.mu.Unlock()
-	b.conn.AddTable(b.table)
-	b.conn.DelTable(b.table)
+	b.clear()
 	if err := b.conn.Flush(); err != nil {
-		return fmt.Errorf("remove table %s: %w", b.table.Name, explain(err))
+		return fmt.Errorf("remove table %s: %w", b.spec.table(), explain(err))
 	}
 	return nil
 }
 
-// Close gives up the connection to the kernel and leaves the table in force.
+// Close gives up the connection to the kernel and leaves the tables in force.
 func (b *Bundle) Close() error {
 	b.mu.Lock()
 	defer b.mu.Unlock()

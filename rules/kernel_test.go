@@ -145,8 +145,8 @@ func TestProbeLeavesNothing(t *testing.T) {
 	labtest.Require(t)
 	ns := labtest.NS(t, "host")
 	in(t, ns, func() error {
-		native, err := ProbeNative()
-		t.Logf("native queue expression: %v", native)
+		kernel, err := Probe()
+		t.Logf("%+v", kernel)
 		if err != nil {
 			return err
 		}

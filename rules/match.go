@@ -60,18 +60,26 @@ func addressField(a netip.Addr, source bool) (name string, load_ expr.Any) {
 	}
 }
 
-func address(a netip.Addr, source bool, op expr.CmpOp) part {
+func address(a netip.Addr, source bool) part {
 	name, field := addressField(a, source)
-	if op == expr.CmpOpNeq {
-		name += " !="
-	}
 	return part{fmt.Sprintf("%s %s", name, a),
-		append(proto(a.Is4()), field, compare(op, a.AsSlice()))}
+		append(proto(a.Is4()), field, compare(expr.CmpOpEq, a.AsSlice()))}
 }
 
-func from(a netip.Addr) part    { return address(a, true, expr.CmpOpEq) }
-func notFrom(a netip.Addr) part { return address(a, true, expr.CmpOpNeq) }
-func to(a netip.Addr) part      { return address(a, false, expr.CmpOpEq) }
+func from(a netip.Addr) part { return address(a, true) }
+func to(a netip.Addr) part   { return address(a, false) }
+
+// frameFrom is from for a netdev table, where a packet's family is its frame's type.
+func frameFrom(a netip.Addr) part {
+	name, kind := "ip6", uint16(unix.ETH_P_IPV6)
+	if a.Is4() {
+		name, kind = "ip", unix.ETH_P_IP
+	}
+	_, field := addressField(a, true)
+	return part{fmt.Sprintf("meta protocol %s %s saddr %s", name, name, a), []expr.Any{
+		meta(expr.MetaKeyPROTOCOL), compare(expr.CmpOpEq, binaryutil.BigEndian.PutUint16(kind)),
+		field, compare(expr.CmpOpEq, a.AsSlice())}}
+}
 
 // withoutLease matches packets whose source is not in the set of leases.
 func withoutLease(a netip.Addr) part {

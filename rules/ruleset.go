@@ -3,6 +3,7 @@ package rules
 import (
 	"fmt"
 	"net/netip"
+	"slices"
 
 	"github.com/google/nftables"
 	"github.com/google/nftables/expr"
@@ -10,13 +11,14 @@ import (
 
 // Reasons of drops, the keys of Bundle.Drops.
 const (
-	DropFragment   = "fragment"    // a fragment sent to an advertised address
-	DropNotServed  = "not-served"  // anything else to an advertised address but not to a service
-	DropOwnSource  = "peer-source" // to a forwarding port, from the peer's own address
-	DropNotPeer    = "not-peer"    // to a forwarding port, not from the peer's MAC, or a fragment
-	DropNotService = "not-service" // from an advertised address, by no service
-	DropNoLease    = "no-lease"    // from an advertised address, without a lease
-	DropUnhashed   = "unhashed"    // a segment too short to choose a worker for
+	DropFragment   = "fragment"        // a fragment sent to an advertised address
+	DropNotServed  = "not-served"      // anything else to an advertised address but not to a service
+	DropOwnSource  = "peer-source"     // to a forwarding port, from the peer's own address
+	DropNotPeer    = "not-peer"        // to a forwarding port, not from the peer's MAC, or a fragment
+	DropNotService = "not-service"     // from an advertised address, by no service
+	DropNoLease    = "no-lease"        // from an advertised address, without a lease
+	DropNoLeaseNow = "no-lease-egress" // the same, but the lease ended while the kernel held the packet
+	DropUnhashed   = "unhashed"        // a segment too short to choose a worker for
 )
 
 // rule is a line of a chain. Dropping rules have a reason and a counter.
@@ -25,9 +27,10 @@ type rule struct {
 	parts  []part
 }
 
-// chain is a base chain if hook is not nil.
+// chain is a base chain if hook is not nil, and then one of the device if that is not empty.
 type chain struct {
 	name     string
+	device   string
 	hook     *nftables.ChainHook
 	priority *nftables.ChainPriority
 	rules    []rule
@@ -58,7 +61,38 @@ func spreadChain(in, v4 bool) string {
 	return fmt.Sprintf("%s%d", direction, family)
 }
 
-// ruleset returns the chains of spec, those that are jumped to first.
+// layout is what one table is to hold.
+type layout struct {
+	family nftables.TableFamily
+	sets   []*nftables.Set
+	chains []chain
+}
+
+// layouts returns the tables of spec: that of all routed packets first, then, where the
+// kernel can, that of the interface.
+func layouts(s Spec, k Kernel) []layout {
+	all := []layout{{nftables.TableFamilyINet, leaseSets(s), ruleset(s, k.Queue)}}
+	if k.Egress && s.Interface != "" {
+		all = append(all, layout{nftables.TableFamilyNetdev, leaseSets(s), []chain{egress(s)}})
+	}
+	return all
+}
+
+func leaseSets(s Spec) []*nftables.Set {
+	var sets []*nftables.Set
+	for _, a := range s.addresses() {
+		name, kind := leaseSet(a), nftables.TypeIP6Addr
+		if a.Is4() {
+			kind = nftables.TypeIPAddr
+		}
+		if !slices.ContainsFunc(sets, func(have *nftables.Set) bool { return have.Name == name }) {
+			sets = append(sets, &nftables.Set{Name: name, KeyType: kind, HasTimeout: true, Timeout: s.Lease})
+		}
+	}
+	return sets
+}
+
+// ruleset returns the chains of the first table, those that are jumped to first.
 func ruleset(s Spec, native bool) []chain {
 	var chains []chain
 	for _, v4 := range []bool{true, false} {
@@ -162,6 +196,17 @@ func postrouting(s Spec) chain {
 	c := chain{name: "postrouting", hook: nftables.ChainHookPostrouting, priority: nftables.ChainPriorityRef(300)}
 	for _, a := range s.addresses() {
 		c.drop(DropNoLease, from(a), loopback(expr.MetaKeyOIFNAME, expr.CmpOpNeq), withoutLease(a))
+	}
+	return c
+}
+
+// egress asks for the lease once more where packets are handed to the interface. Until there
+// they may have waited: for seconds, if the neighbour's MAC address was looked for in vain
+// because the cable was out.
+func egress(s Spec) chain {
+	c := chain{name: "egress", device: s.Interface, hook: nftables.ChainHookEgress, priority: nftables.ChainPriorityRef(300)}
+	for _, a := range s.addresses() {
+		c.drop(DropNoLeaseNow, frameFrom(a), withoutLease(a))
 	}
 	return c
 }

@@ -3,33 +3,52 @@ package rules
 import (
 	"fmt"
 	"strings"
+
+	"github.com/google/nftables"
 )
 
-// Text returns the rules of spec in the notation of nft, for people to review. native is
-// ProbeNative's answer; without it the queues are written as the xt target they then are,
-// which nft prints but cannot load.
-func Text(spec Spec, native bool) string {
+// Text returns the rules of spec in the notation of nft, for people to review, as Install
+// makes them on such a kernel (see Probe). Without Kernel.Queue the queues are written as the
+// xt target they then are, which nft prints but cannot load.
+func Text(spec Spec, k Kernel) string {
 	var b strings.Builder
-	fmt.Fprintf(&b, "table inet %s {\n", spec.table())
-	for _, set := range leaseSets(spec) {
-		fmt.Fprintf(&b, "\tset %s {\n\t\ttype %s\n\t\tflags timeout\n\t\ttimeout %v\n\t}\n\n",
-			set.Name, set.KeyType.Name, spec.Lease)
-	}
-	for i, c := range ruleset(spec, native) {
+	for i, l := range layouts(spec, k) {
 		if i > 0 {
 			b.WriteByte('\n')
 		}
-		fmt.Fprintf(&b, "\tchain %s {\n", c.name)
+		l.write(&b, spec)
+	}
+	return b.String()
+}
+
+func (l *layout) write(b *strings.Builder, spec Spec) {
+	family := "inet"
+	if l.family == nftables.TableFamilyNetdev {
+		family = "netdev"
+	}
+	fmt.Fprintf(b, "table %s %s {\n", family, spec.table())
+	for _, set := range l.sets {
+		fmt.Fprintf(b, "\tset %s {\n\t\ttype %s\n\t\tflags timeout\n\t\ttimeout %v\n\t}\n\n",
+			set.Name, set.KeyType.Name, spec.Lease)
+	}
+	for i, c := range l.chains {
+		if i > 0 {
+			b.WriteByte('\n')
+		}
+		fmt.Fprintf(b, "\tchain %s {\n", c.name)
 		if c.hook != nil {
-			fmt.Fprintf(&b, "\t\ttype filter hook %s priority %d; policy accept;\n", c.name, *c.priority)
+			device := ""
+			if c.device != "" {
+				device = fmt.Sprintf(" device %q", c.device)
+			}
+			fmt.Fprintf(b, "\t\ttype filter hook %s%s priority %d; policy accept;\n", c.name, device, *c.priority)
 		}
 		for _, r := range c.rules {
-			fmt.Fprintf(&b, "\t\t%s\n", r.text())
+			fmt.Fprintf(b, "\t\t%s\n", r.text())
 		}
 		b.WriteString("\t}\n")
 	}
 	b.WriteString("}\n")
-	return b.String()
 }
 
 func (r *rule) text() string {

@@ -1,0 +1,164 @@
+package rules
+
+import (
+	"bytes"
+	"crypto/sha256"
+	"fmt"
+
+	"github.com/google/nftables"
+	"github.com/google/nftables/expr"
+	"github.com/google/nftables/userdata"
+)
+
+// table is one of a bundle's tables in the kernel. Commands go to a connection, which its
+// caller flushes.
+type table struct {
+	kernel *nftables.Table
+	sets   map[string]*nftables.Set // by name
+}
+
+func newTable(name string, l layout) *table {
+	t := &table{&nftables.Table{Name: name, Family: l.family}, map[string]*nftables.Set{}}
+	for _, set := range l.sets {
+		set.Table = t.kernel
+		t.sets[set.Name] = set
+	}
+	return t
+}
+
+func (t *table) make(conn *nftables.Conn, l layout) error {
+	conn.AddTable(t.kernel)
+	for _, set := range t.sets {
+		if err := conn.AddSet(set, nil); err != nil {
+			return err
+		}
+	}
+	for i := range l.chains {
+		conn.AddChain(t.chain(&l.chains[i]))
+	}
+	for i := range l.chains {
+		t.addRules(conn, &l.chains[i])
+	}
+	return nil
+}
+
+// forget takes all leases away.
+func (t *table) forget(conn *nftables.Conn) {
+	for _, set := range t.sets {
+		conn.FlushSet(set)
+	}
+}
+
+// refill replaces the rules of a chain.
+func (t *table) refill(conn *nftables.Conn, c *chain) {
+	conn.FlushChain(t.chain(c))
+	t.addRules(conn, c)
+}
+
+func (t *table) chain(c *chain) *nftables.Chain {
+	k := &nftables.Chain{Name: c.name, Table: t.kernel}
+	if c.hook != nil {
+		policy := nftables.ChainPolicyAccept
+		k.Hooknum, k.Priority, k.Type, k.Policy = c.hook, c.priority, nftables.ChainTypeFilter, &policy
+		k.Device = c.device
+	}
+	return k
+}
+
+func (t *table) addRules(conn *nftables.Conn, c *chain) {
+	for i := range c.rules {
+		r := &nftables.Rule{Table: t.kernel, Chain: t.chain(c), UserData: c.label(i)}
+		for _, p := range c.rules[i].parts {
+			r.Exprs = append(r.Exprs, p.exprs...)
+		}
+		conn.AddRule(r)
+	}
+}
+
+// label is rule i's comment in the kernel: the reason, if it drops, and a digest of the
+// device and the text, by which the rule is known again.
+func (c *chain) label(i int) []byte {
+	r := &c.rules[i]
+	sum := sha256.Sum256([]byte(c.device + r.text()))
+	return userdata.AppendString(nil, userdata.TypeComment, fmt.Sprintf("%s#%x", r.reason, sum[:6]))
+}
+
+// same reports whether the kernel's table has the chains, and nothing else.
+func (t *table) same(conn *nftables.Conn, want []chain) (bool, error) {
+	chains, err := conn.ListChainsOfTableFamily(t.kernel.Family)
+	if err != nil {
+		return false, err
+	}
+	have := map[string]*nftables.Chain{}
+	for _, c := range chains {
+		if c.Table.Name == t.kernel.Name {
+			have[c.Name] = c
+		}
+	}
+	if len(have) != len(want) {
+		return false, nil
+	}
+	for i := range want {
+		same, err := t.sameChain(conn, &want[i], have[want[i].name])
+		if !same || err != nil {
+			return false, err
+		}
+	}
+	return t.sameSets(conn)
+}
+
+func (t *table) sameChain(conn *nftables.Conn, want *chain, have *nftables.Chain) (bool, error) {
+	if have == nil || (want.hook == nil) != (have.Hooknum == nil) {
+		return false, nil
+	}
+	if want.hook != nil && (*want.hook != *have.Hooknum || have.Priority == nil || *want.priority != *have.Priority) {
+		return false, nil
+	}
+	rules, err := conn.GetRules(t.kernel, have)
+	if err != nil || len(rules) != len(want.rules) {
+		return false, err
+	}
+	for i, r := range rules {
+		if !bytes.Equal(r.UserData, want.label(i)) {
+			return false, nil
+		}
+	}
+	return true, nil
+}
+
+func (t *table) sameSets(conn *nftables.Conn) (bool, error) {
+	sets, err := conn.GetSets(t.kernel)
+	if err != nil || len(sets) != len(t.sets) {
+		return false, err
+	}
+	for _, have := range sets {
+		if want := t.sets[have.Name]; want == nil || want.Timeout != have.Timeout || want.KeyType.Name != have.KeyType.Name {
+			return false, nil
+		}
+	}
+	return true, nil
+}
+
+// count adds to drops how many packets the chain's rules have dropped, by reason.
+func (t *table) count(conn *nftables.Conn, c *chain, drops map[string]uint64) error {
+	rules, err := conn.GetRules(t.kernel, t.chain(c))
+	if err != nil {
+		return err
+	}
+	for i, r := range rules {
+		if i < len(c.rules) && c.rules[i].reason != "" {
+			drops[c.rules[i].reason] += packets(r)
+		}
+	}
+	return nil
+}
+
+// packets returns what the rule's counter shows.
+func packets(r *nftables.Rule) uint64 {
+	for _, e := range r.Exprs {
+		if c, ok := e.(*expr.Counter); ok {
+			return c.Packets
+		}
+	}
+	return 0
+}
