@@ -38,15 +38,6 @@ func newPair(t testing.TB) *pair {
 	if err := lab.Veth(p.client, "eth0", p.host, "eth0"); err != nil {
 		t.Fatal(err)
 	}
-	for _, ns := range []*lab.NS{p.client, p.host} { // until then the first packets may be lost
-		p.in(t, ns, func() error {
-			eventually(t, "the wire is up", func() bool {
-				link, err := netlink.LinkByName("eth0")
-				return err == nil && link.Attrs().OperState == netlink.OperUp
-			})
-			return nil
-		})
-	}
 	p.in(t, p.client, func() error { return addAddress(clientIP) })
 	p.in(t, p.host, func() error { return addAddress(hostIP) })
 	return p

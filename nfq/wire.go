@@ -11,7 +11,7 @@ import (
 // Message types, attributes and flags of linux/netfilter/nfnetlink_queue.h.
 const (
 	subsystem  = unix.NFNL_SUBSYS_QUEUE << 8
-	msgPacket  = subsystem | 0
+	msgPacket  = subsystem // the first of its messages
 	msgVerdict = subsystem | 1
 	msgConfig  = subsystem | 2
 

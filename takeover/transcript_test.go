@@ -84,7 +84,7 @@ type world struct {
 	beat                      bool // the peer's daemon sends heartbeats
 	view                      View // what they say
 	boot                      Boot
-	arp, gateway, connect     bool // a connect is accepted
+	arp, gateway              bool
 	refuse, advertised, fails bool
 	slow                      time.Duration // of the disk
 
