@@ -8,6 +8,7 @@ import (
 	"errors"
 	"fmt"
 	"runtime"
+	"time"
 
 	"github.com/vishvananda/netlink"
 	"github.com/vishvananda/netns"
@@ -76,7 +77,11 @@ func (n *NS) Close() error {
 	return n.handle.Close()
 }
 
-// Veth joins two namespaces by a pair of virtual Ethernet interfaces, both up.
+// upWithin is how long an interface may take to come up; an idle machine needs milliseconds.
+const upWithin = 10 * time.Second
+
+// Veth joins two namespaces by a pair of virtual Ethernet interfaces. When it returns both
+// are in operation, so that not even the first packet is lost.
 func Veth(a *NS, aName string, b *NS, bName string) error {
 	err := a.Do(func() error {
 		link := &netlink.Veth{
@@ -90,7 +95,10 @@ func Veth(a *NS, aName string, b *NS, bName string) error {
 		return linkUp(aName)
 	})
 	if err == nil {
-		err = b.Do(func() error { return linkUp(bName) })
+		err = b.Do(func() error { return errors.Join(linkUp(bName), operating(bName)) })
+	}
+	if err == nil {
+		err = a.Do(func() error { return operating(aName) })
 	}
 	if err != nil {
 		return fmt.Errorf("join %s/%s to %s/%s: %w", a.name, aName, b.name, bName, err)
@@ -104,6 +112,24 @@ func linkUp(name string) error {
 		return err
 	}
 	return netlink.LinkSetUp(l)
+}
+
+// operating waits for the interface's operational state, which follows its carrier a little
+// later (RFC 2863, ifOperStatus); until then the kernel throws packets away.
+func operating(name string) error {
+	for end := time.Now().Add(upWithin); ; time.Sleep(time.Millisecond) {
+		l, err := netlink.LinkByName(name)
+		if err != nil {
+			return err
+		}
+		state := l.Attrs().OperState
+		if state == netlink.OperUp {
+			return nil
+		}
+		if time.Now().After(end) {
+			return fmt.Errorf("%s is %v after %v, want up", name, state, upWithin)
+		}
+	}
 }
 
 // onThread runs f on a locked thread and puts the thread back into the namespace it came
