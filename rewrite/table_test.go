@@ -17,7 +17,7 @@ const clientISN = Seq(4_294_961_000) // not far from the wrap
 
 // side is one host: its table and the numbers that its kernel would choose.
 type side struct {
-	t     *testing.T
+	t     testing.TB
 	table *Table
 	now   *time.Duration
 	iss   Seq
@@ -26,7 +26,7 @@ type side struct {
 }
 
 // pair makes a primary and a backup in duplex; the backup receives.
-func pair(t *testing.T) (primary, backup *side) {
+func pair(t testing.TB) (primary, backup *side) {
 	now := new(time.Duration)
 	*now = time.Second
 	make1 := func(own, peer netip.AddrPort, speak bool, iss Seq, stamp uint32) *side {
@@ -96,7 +96,7 @@ func (h *side) confirmTo(peer *side) []*Segment {
 	return sent
 }
 
-func parse(t *testing.T, b []byte) Segment {
+func parse(t testing.TB, b []byte) Segment {
 	t.Helper()
 	s, why := ParseSegment(b)
 	if why != OK {
@@ -115,7 +115,7 @@ func client(seq, ack Seq, flags Flags, ecr uint32, payload string) []byte {
 }
 
 // connect runs the handshake on both hosts and returns the common ISS and stamp.
-func connect(t *testing.T, p, b *side) (Seq, uint32) {
+func connect(t testing.TB, p, b *side) (Seq, uint32) {
 	t.Helper()
 	if b.in(client(clientISN, 0, SYN, 0, "")) == nil {
 		t.Fatal("SYN refused by the receiver")
