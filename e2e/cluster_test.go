@@ -2,6 +2,7 @@ package e2e
 
 import (
 	"context"
+	"fmt"
 	"os"
 	"os/exec"
 	"path/filepath"
@@ -16,20 +17,30 @@ import (
 // program is the ftgw under test, built once for the whole package.
 var program string
 
-func TestMain(m *testing.M) {
+func TestMain(m *testing.M) { os.Exit(testMain(m)) }
+
+func testMain(m *testing.M) int {
+	code, done, err := lab.Reexec()
+	if err != nil {
+		fmt.Fprintln(os.Stderr, err)
+	}
+	if done {
+		return code
+	}
 	dir, err := os.MkdirTemp("", "ftgw-e2e-")
 	if err != nil {
-		panic(err)
+		fmt.Fprintln(os.Stderr, err)
+		return 1
 	}
+	defer os.RemoveAll(dir)
 	program = filepath.Join(dir, "ftgw")
 	build := exec.Command("go", "build", "-o", program, "github.com/ftgw/ftgw/cmd/ftgw")
 	build.Stderr = os.Stderr
-	code := 1
-	if err := build.Run(); err == nil {
-		code = m.Run()
+	if err := build.Run(); err != nil {
+		fmt.Fprintln(os.Stderr, "build ftgw:", err)
+		return 1
 	}
-	os.RemoveAll(dir)
-	os.Exit(code)
+	return m.Run()
 }
 
 // cluster is a pair in duplex in a lab of its own.

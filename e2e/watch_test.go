@@ -26,12 +26,12 @@ func (x *cluster) watch() *watch {
 	x.Helper()
 	w := &watch{x: x}
 	var err error
-	w.wire, err = capture.Start(x.Router, "lan", capture.Options{})
-	x.must(err)
-	x.Cleanup(func() { w.wire.Stop() })
-	w.tap, err = tap.Start(x.B, advertised, 7)
+	w.tap, err = tap.Start(x.B, advertised, 7) // before the capture, which must know no more
 	x.must(err)
 	x.Cleanup(func() { w.tap.Stop() })
+	w.wire, err = capture.Start(x.Router, lab.LAN, capture.Options{})
+	x.must(err)
+	x.Cleanup(func() { w.wire.Stop() })
 	return w
 }
 
