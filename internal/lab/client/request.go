@@ -17,6 +17,9 @@ type Request struct {
 	Chunked bool
 	// Expect100 waits for "100 Continue" before it sends the upload.
 	Expect100 bool
+	// Unverified only counts bytes: an upload is zeros, and no digest is computed or compared.
+	// For measurements on a machine whose processors the client shares.
+	Unverified bool
 	// Rate limits reading of the reply, in bytes a second; 0 is unlimited.
 	Rate int64
 	// Delay is how long the server was asked to take; it does not count as a pause.
