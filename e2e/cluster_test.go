@@ -50,6 +50,7 @@ type cluster struct {
 	nodes  map[*lab.Host]*lab.Process
 	client *client.Client
 	report client.Report
+	loads  int // calls of busy
 }
 
 // start builds a lab with web servers and nodes and waits until they are in duplex.

@@ -19,17 +19,19 @@ import (
 // requests. The returned function ends the series and waits for all.
 func (x *cluster) busy() (wait func()) {
 	ctx := context.Background()
+	x.loads++
+	id := func(name string) string { return fmt.Sprintf("%d-%s", x.loads, name) }
 	stop := make(chan struct{})
 	var wg sync.WaitGroup
 	wg.Go(func() {
-		r := client.Bytes("download", 30<<20)
+		r := client.Bytes(id("download"), 30<<20)
 		r.Rate = 20 << 20
 		x.report.Add(x.client.Once(ctx, r))
 	})
-	wg.Go(func() { x.report.Add(x.client.Once(ctx, client.Upload("upload", 40<<20))) })
+	wg.Go(func() { x.report.Add(x.client.Once(ctx, client.Upload(id("upload"), 40<<20))) })
 	for i := range 3 {
 		wg.Go(func() {
-			x.report.Add(x.client.Once(ctx, client.Slow(fmt.Sprintf("slow%d", i), 700*time.Millisecond)))
+			x.report.Add(x.client.Once(ctx, client.Slow(id(fmt.Sprint("slow", i)), 700*time.Millisecond)))
 		})
 	}
 	series := func(name string, gap time.Duration, size int64) {
@@ -38,7 +40,7 @@ func (x *cluster) busy() (wait func()) {
 			case <-stop:
 				return client.Request{}, false
 			default:
-				return client.Bytes(fmt.Sprintf("%s-%d", name, i), size), true
+				return client.Bytes(fmt.Sprintf("%s-%d", id(name), i), size), true
 			}
 		}, &x.report)
 	}
