@@ -77,9 +77,6 @@ func (n *NS) Close() error {
 	return n.handle.Close()
 }
 
-// upWithin is how long an interface may take to come up; an idle machine needs milliseconds.
-const upWithin = 10 * time.Second
-
 // Veth joins two namespaces by a pair of virtual Ethernet interfaces. When it returns both
 // are in operation, so that not even the first packet is lost.
 func Veth(a *NS, aName string, b *NS, bName string) error {
@@ -95,10 +92,13 @@ func Veth(a *NS, aName string, b *NS, bName string) error {
 		return linkUp(aName)
 	})
 	if err == nil {
-		err = b.Do(func() error { return errors.Join(linkUp(bName), operating(bName)) })
+		err = b.Do(func() error { return linkUp(bName) })
 	}
 	if err == nil {
-		err = a.Do(func() error { return operating(aName) })
+		err = awaitRunning(a, aName)
+	}
+	if err == nil {
+		err = awaitRunning(b, bName)
 	}
 	if err != nil {
 		return fmt.Errorf("join %s/%s to %s/%s: %w", a.name, aName, b.name, bName, err)
@@ -114,20 +114,16 @@ func linkUp(name string) error {
 	return netlink.LinkSetUp(l)
 }
 
-// operating waits for the interface's operational state, which follows its carrier a little
-// later (RFC 2863, ifOperStatus); until then the kernel throws packets away.
-func operating(name string) error {
-	for end := time.Now().Add(upWithin); ; time.Sleep(time.Millisecond) {
-		l, err := netlink.LinkByName(name)
-		if err != nil {
+// awaitRunning waits for the interface's operational state, which follows its carrier a little
+// later; until then the kernel throws packets away.
+func awaitRunning(ns *NS, name string) error {
+	for end := time.Now().Add(carrierWait); ; time.Sleep(time.Millisecond) {
+		up, err := running(ns, name)
+		if up || err != nil {
 			return err
 		}
-		state := l.Attrs().OperState
-		if state == netlink.OperUp {
-			return nil
-		}
 		if time.Now().After(end) {
-			return fmt.Errorf("%s is %v after %v, want up", name, state, upWithin)
+			return fmt.Errorf("%s is not in operation after %v", name, carrierWait)
 		}
 	}
 }
