@@ -12,6 +12,7 @@ import (
 // Reasons of drops, the keys of Bundle.Drops.
 const (
 	DropFragment   = "fragment"        // a fragment sent to an advertised address
+	DropSpoofed    = "spoofed-source"  // from the network, with an advertised address as its source
 	DropNotServed  = "not-served"      // anything else to an advertised address but not to a service
 	DropOwnSource  = "peer-source"     // to a forwarding port, from the peer's own address
 	DropNotPeer    = "not-peer"        // to a forwarding port, not from the peer's MAC, or a fragment
@@ -153,6 +154,7 @@ func prerouting(s Spec, native bool) chain {
 	c := chain{name: "prerouting", hook: nftables.ChainHookPrerouting, priority: nftables.ChainPriorityRaw}
 	c.add(loopback(expr.MetaKeyIIFNAME, expr.CmpOpEq), marked(s.MarkLocal), notrack(), accept())
 	for _, a := range s.addresses() {
+		c.drop(DropSpoofed, from(a), loopback(expr.MetaKeyIIFNAME, expr.CmpOpNeq))
 		c.drop(DropFragment, to(a), fragment(a.Is4(), false))
 		for _, v := range s.Services {
 			if v.Advertised.Addr() == a {

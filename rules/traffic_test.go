@@ -493,6 +493,7 @@ func TestWhatIsQueued(t *testing.T) {
 		{"clone in the peer's name", packet(tcp, peer, own, 0, ports(4711, 20080)...), DropOwnSource},
 		{"cloned ICMP error", packet(icmp, stranger, own, 0, 3, 4), queued},
 		{"the peer's own ICMP error", packet(icmp, peer, own, 0, 3, 4), ""},
+		{"in the service's own name", packet(tcp, v, v, 0, ports(80, 80)...), DropSpoofed},
 		{"other TCP to the host", packet(tcp, stranger, own, 0, ports(4711, 22)...), ""},
 	}
 	outcomes := func(t *testing.T, s *site, b []byte) map[string]uint64 {
