@@ -10,6 +10,7 @@ import (
 	"sync"
 	"time"
 
+	"github.com/ftgw/ftgw/internal/crashpoint"
 	"github.com/ftgw/ftgw/replication"
 )
 
@@ -129,9 +130,11 @@ var noSpace = &fault{http.StatusInsufficientStorage, "no space for the body"}
 func (x *executor) deliver(w *wire, requestEnd uint64) error {
 	defer w.free()
 	rec := Record{RecordKey: x.key(replication.KindReply), RequestEnd: requestEnd, Size: w.Len(), Close: w.close}
+	crashpoint.Here(crashpoint.ReplyMade)
 	if err := x.store(rec, w); err != nil {
 		return err
 	}
+	crashpoint.Here(crashpoint.ReplyStored)
 	if err := w.writeTo(x.flow.conn); err != nil {
 		return errDropped
 	}

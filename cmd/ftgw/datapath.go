@@ -7,6 +7,7 @@ import (
 	"sync/atomic"
 	"time"
 
+	"github.com/ftgw/ftgw/internal/crashpoint"
 	"github.com/ftgw/ftgw/nfq"
 	"github.com/ftgw/ftgw/rewrite"
 )
@@ -123,6 +124,9 @@ func (d *datapath) inbound(p *nfq.Packet, o *rewrite.Outcome) nfq.Verdict {
 	if why != rewrite.OK {
 		return refuse(o, why)
 	}
+	if s.PayloadLen() > 0 {
+		crashpoint.Here(crashpoint.SegmentIn)
+	}
 	t := d.shard(s.Src())
 	t.mu.Lock()
 	t.table.Inbound(&s, p.Unverified, d.now(), o)
@@ -149,6 +153,9 @@ func (d *datapath) outbound(p *nfq.Packet, o *rewrite.Outcome) nfq.Verdict {
 	s, why := rewrite.ParseSegment(p.Data)
 	if why != rewrite.OK {
 		return refuse(o, why)
+	}
+	if s.PayloadLen() > 0 {
+		crashpoint.Here(crashpoint.DataOut)
 	}
 	t := d.shard(s.Dst())
 	t.mu.Lock()
@@ -178,7 +185,7 @@ func decided(o *rewrite.Outcome, changed bool, b []byte, mark uint32) nfq.Verdic
 // has the segment first.
 func (d *datapath) send(o *rewrite.Outcome) {
 	if o.Clone != nil {
-		d.one(d.toPeer, o.Clone)
+		d.clone(o.Clone)
 	}
 	if o.Empty() {
 		return
@@ -194,6 +201,22 @@ func (d *datapath) send(o *rewrite.Outcome) {
 	}
 	for _, n := range o.Notes {
 		d.news[n.Flow.Advertised].Note(n)
+	}
+}
+
+// clone sends a segment to the peer.
+func (d *datapath) clone(b []byte) {
+	data := false
+	if crashpoint.Armed() {
+		s, why := rewrite.ParseSegment(b)
+		data = why == rewrite.OK && s.PayloadLen() > 0
+	}
+	if data {
+		crashpoint.Here(crashpoint.CloneData)
+	}
+	d.one(d.toPeer, b)
+	if data {
+		crashpoint.Here(crashpoint.ClonedData)
 	}
 }
 
@@ -221,6 +244,7 @@ var outcomes = sync.Pool{New: func() any { return new(rewrite.Outcome) }}
 
 // confirmed takes the peer's confirmations.
 func (d *datapath) confirmed(cs []rewrite.Confirmation) {
+	crashpoint.Here(crashpoint.ConfirmIn)
 	for _, c := range cs {
 		d.on(c.Flow.Client, func(t *rewrite.Table, o *rewrite.Outcome) { t.Confirmed(c, d.now(), o) })
 	}

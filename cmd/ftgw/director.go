@@ -8,6 +8,7 @@ import (
 	"sync/atomic"
 	"time"
 
+	"github.com/ftgw/ftgw/internal/crashpoint"
 	"github.com/ftgw/ftgw/takeover"
 )
 
@@ -183,6 +184,7 @@ func (d *director) written(a takeover.Action) {
 
 // done notes a step of the claim that is carried out now.
 func (d *director) done(step string) {
+	crashpoint.Here(crashpoint.Point(step))
 	d.mu.Lock()
 	defer d.mu.Unlock()
 	if d.takeover == nil || (len(d.takeover.Steps) > 0 && d.takeover.Steps[len(d.takeover.Steps)-1].Name == "released") {

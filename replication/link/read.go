@@ -3,6 +3,7 @@ package link
 import (
 	"fmt"
 
+	"github.com/ftgw/ftgw/internal/crashpoint"
 	"github.com/ftgw/ftgw/replication"
 	"github.com/ftgw/ftgw/rewrite"
 )
@@ -43,6 +44,7 @@ func (l *Link) readBulk(c *conn) error {
 			l.counts.failed.Add(1)
 			l.log.Warn("record not stored", "flow", answer.Flow.String(), "index", answer.Index, "err", cause)
 		}
+		crashpoint.Here(crashpoint.RecordStored)
 		l.say(func(o *replication.Outbox) { o.Stored(answer) })
 	}
 }

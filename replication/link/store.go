@@ -7,6 +7,7 @@ import (
 	"io"
 	"sync"
 
+	"github.com/ftgw/ftgw/internal/crashpoint"
 	"github.com/ftgw/ftgw/replication"
 )
 
@@ -98,6 +99,7 @@ func (l *Link) closeStores() { l.settleAll(ErrClosed) }
 // answers ends the Stores that the peer answered. A second answer, to a record that was sent
 // twice, finds nobody.
 func (l *Link) answers(items []replication.StoredItem) {
+	crashpoint.Here(crashpoint.StoredIn)
 	b := &l.bulk
 	b.Lock()
 	defer b.Unlock()

@@ -4,6 +4,7 @@ import (
 	"context"
 	"time"
 
+	"github.com/ftgw/ftgw/internal/crashpoint"
 	"github.com/ftgw/ftgw/replication"
 )
 
@@ -121,6 +122,7 @@ func (l *Link) writeBulk(ctx context.Context, c *conn) error {
 			if err := c.write(buf); err != nil {
 				return err
 			}
+			crashpoint.Here(crashpoint.RecordSent)
 			continue
 		}
 		select {
