@@ -1,6 +1,7 @@
 package rules
 
 import (
+	"strings"
 	"testing"
 
 	"github.com/ftgw/ftgw/internal/lab"
@@ -19,7 +20,7 @@ func in(t *testing.T, ns *lab.NS, f func() error) {
 	}
 }
 
-// listing is the whole table as the kernel has it, handles included.
+// listing is the rules of all tables of the name as the kernel has them, handles included.
 func listing(t *testing.T, ns *lab.NS, table string) (rules []*nftables.Rule) {
 	t.Helper()
 	in(t, ns, func() error {
@@ -27,9 +28,12 @@ func listing(t *testing.T, ns *lab.NS, table string) (rules []*nftables.Rule) {
 		if err != nil {
 			return err
 		}
-		chains, err := conn.ListChainsOfTableFamily(nftables.TableFamilyINet)
+		chains, err := conn.ListChains()
 		for _, c := range chains {
-			r, err := conn.GetRules(&nftables.Table{Name: table, Family: nftables.TableFamilyINet}, c)
+			if c.Table.Name != table {
+				continue
+			}
+			r, err := conn.GetRules(c.Table, c)
 			if err != nil {
 				return err
 			}
@@ -62,10 +66,10 @@ func wantPresent(t *testing.T, b *Bundle, want bool) {
 func TestInstallTwice(t *testing.T) {
 	labtest.Require(t)
 	ns := labtest.NS(t, "host")
-	b := install(t, ns, twoFamilies())
+	b := install(t, ns, onInterface())
 	wantPresent(t, b, true)
 	first := listing(t, ns, "ftgw")
-	again := install(t, ns, twoFamilies())
+	again := install(t, ns, onInterface())
 	if diff := cmp.Diff(first, listing(t, ns, "ftgw")); diff != "" {
 		t.Errorf("the second Install changed the table:\n%s", diff)
 	}
@@ -99,6 +103,10 @@ func TestPresentSeesChanges(t *testing.T) {
 		},
 		"flush table": func(c *nftables.Conn, t *nftables.Table) { c.FlushTable(t) },
 		"dormant":     func(c *nftables.Conn, t *nftables.Table) { t.Flags = nftables.TableFlagDormant; c.AddTable(t) },
+		"interface's table gone": func(c *nftables.Conn, t *nftables.Table) {
+			c.AddTable(&nftables.Table{Name: t.Name, Family: nftables.TableFamilyNetdev})
+			c.DelTable(&nftables.Table{Name: t.Name, Family: nftables.TableFamilyNetdev})
+		},
 		"rule inserted": func(c *nftables.Conn, t *nftables.Table) {
 			c.InsertRule(&nftables.Rule{Table: t, Chain: &nftables.Chain{Table: t, Name: "output"},
 				Exprs: []expr.Any{&expr.Verdict{Kind: expr.VerdictAccept}}})
@@ -106,7 +114,7 @@ func TestPresentSeesChanges(t *testing.T) {
 	} {
 		t.Run(name, func(t *testing.T) {
 			ns := labtest.NS(t, "host")
-			b := install(t, ns, testSpec())
+			b := install(t, ns, onInterface())
 			wantPresent(t, b, true)
 			in(t, ns, func() error {
 				conn, err := nftables.New()
@@ -117,7 +125,7 @@ func TestPresentSeesChanges(t *testing.T) {
 				return conn.Flush()
 			})
 			wantPresent(t, b, false)
-			b = install(t, ns, testSpec())
+			b = install(t, ns, onInterface())
 			wantPresent(t, b, true)
 		})
 	}
@@ -207,6 +215,41 @@ func TestFenceTwiceAndAway(t *testing.T) {
 		}
 		if _, err := netlink.LinkByName(DeadDevice); err == nil {
 			t.Error("the dead device is left")
+		}
+		return nil
+	})
+}
+
+// The second table goes with the interface that is configured, and away with the first.
+func TestEgressTable(t *testing.T) {
+	labtest.Require(t)
+	ns := labtest.NS(t, "host")
+	in(t, ns, func() error { return netlink.LinkAdd(&netlink.Bridge{LinkAttrs: netlink.LinkAttrs{Name: "other"}}) })
+	first := install(t, ns, onInterface())
+	if !first.Egress() {
+		t.Skip("the kernel has no egress hook (it needs 5.16 and CONFIG_NETFILTER_EGRESS)")
+	}
+	elsewhere := onInterface()
+	elsewhere.Interface = "other"
+	second := install(t, ns, elsewhere)
+	wantPresent(t, first, false)
+	wantPresent(t, second, true)
+	third := install(t, ns, twoFamilies())
+	wantPresent(t, second, false)
+	wantPresent(t, third, true)
+	if third.Egress() {
+		t.Error("a check at no interface")
+	}
+	if err := install(t, ns, onInterface()).Remove(); err != nil {
+		t.Error(err)
+	}
+	if left := listing(t, ns, "ftgw"); len(left) != 0 {
+		t.Errorf("%d rules left after Remove", len(left))
+	}
+	elsewhere.Interface = "absent"
+	in(t, ns, func() error {
+		if _, err := Install(elsewhere); err == nil || !strings.Contains(err.Error(), "absent") {
+			t.Errorf("Install on an interface that is not there: %v", err)
 		}
 		return nil
 	})
