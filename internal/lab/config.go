@@ -67,7 +67,14 @@ func (l *Lab) configText(h *Host, c Config, secret string) string {
 // StartNode starts `program run` on the host with the host's config file; WriteConfig comes
 // first.
 func (h *Host) StartNode(program string) (*Process, error) {
-	return h.Start(nodeName, program, "run", "--config", h.ConfigPath(), "--name", h.Name)
+	return h.StartNodeEnv(program, nil)
+}
+
+// StartNodeEnv is StartNode with more variables in the environment, as "KEY=value", and more
+// arguments.
+func (h *Host) StartNodeEnv(program string, env []string, args ...string) (*Process, error) {
+	argv := append([]string{program, "run", "--config", h.ConfigPath(), "--name", h.Name}, args...)
+	return h.StartEnv(nodeName, env, argv...)
 }
 
 // StartApp starts the built-in web application (`program lab-app`) as the host's upstream and

@@ -143,9 +143,6 @@ func (h *Host) close() error {
 	h.crashed = true // nothing starts any more
 	h.mu.Unlock()
 	err := h.killAll()
-	for _, p := range h.Processes() {
-		err = errors.Join(err, p.log.Close())
-	}
 	if ns := h.NS(); ns != nil {
 		err = errors.Join(err, ns.Close())
 	}

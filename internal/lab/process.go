@@ -8,6 +8,7 @@ import (
 	"os"
 	"os/exec"
 	"path/filepath"
+	"slices"
 	"syscall"
 )
 
@@ -19,7 +20,7 @@ type Process struct {
 	Name string
 	host *Host
 	cmd  *exec.Cmd
-	log  *os.File
+	path string        // of its log
 	done chan struct{} // closed when it has ended; err is set before
 	err  error
 }
@@ -28,31 +29,37 @@ type Process struct {
 // directory as working directory. What it prints goes to a log file of its own. It ends with
 // the lab at the latest.
 func (h *Host) Start(name string, argv ...string) (*Process, error) {
-	p, err := h.start(name, argv)
+	return h.StartEnv(name, nil, argv...)
+}
+
+// StartEnv is Start with more variables in the environment, as "KEY=value".
+func (h *Host) StartEnv(name string, env []string, argv ...string) (*Process, error) {
+	p, err := h.start(name, env, argv)
 	if err != nil {
 		return nil, fmt.Errorf("start %s on %s: %w", name, h.Name, err)
 	}
 	return p, nil
 }
 
-func (h *Host) start(name string, argv []string) (*Process, error) {
+func (h *Host) start(name string, env, argv []string) (*Process, error) {
 	h.mu.Lock()
 	defer h.mu.Unlock()
 	if h.crashed {
 		return nil, errors.New("the host has crashed (reboot it first)")
 	}
 	path := filepath.Join(h.Dir, fmt.Sprintf("%s.%d.log", name, len(h.processes)))
-	log, err := os.OpenFile(path, os.O_CREATE|os.O_RDWR|os.O_APPEND, 0o600)
+	log, err := os.OpenFile(path, os.O_CREATE|os.O_WRONLY|os.O_APPEND, 0o600)
 	if err != nil {
 		return nil, err
 	}
+	defer log.Close() // the process has its own
 	cmd := exec.Command(argv[0], argv[1:]...)
 	cmd.Dir, cmd.Stdout, cmd.Stderr = h.Dir, log, log
-	cmd.Env = append(os.Environ(), h.lab.options.Env...)
+	cmd.Env = slices.Concat(os.Environ(), h.lab.options.Env, env)
 	if err := h.lab.spawn.start(h.ns, cmd); err != nil {
-		return nil, errors.Join(err, log.Close())
+		return nil, err
 	}
-	p := &Process{Name: name, host: h, cmd: cmd, log: log, done: make(chan struct{})}
+	p := &Process{Name: name, host: h, cmd: cmd, path: path, done: make(chan struct{})}
 	h.processes = append(h.processes, p)
 	go func() { // ends with the process, which killAll waits for
 		p.err = cmd.Wait()
@@ -100,14 +107,22 @@ func (p *Process) Wait(ctx context.Context) error {
 	}
 }
 
+// LogPath is the file with everything the process printed.
+func (p *Process) LogPath() string { return p.path }
+
 // Log returns the end of what the process printed.
 func (p *Process) Log() string {
-	size, err := p.log.Seek(0, io.SeekEnd)
+	log, err := os.Open(p.path)
+	if err != nil {
+		return err.Error()
+	}
+	defer log.Close()
+	size, err := log.Seek(0, io.SeekEnd)
 	if err != nil {
 		return err.Error()
 	}
 	b := make([]byte, min(size, logTail))
-	n, err := p.log.ReadAt(b, size-int64(len(b)))
+	n, err := log.ReadAt(b, size-int64(len(b)))
 	if err != nil && !errors.Is(err, io.EOF) {
 		return err.Error()
 	}

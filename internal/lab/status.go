@@ -89,7 +89,7 @@ func (h *Host) Await(ctx context.Context, what string, ok func(ServiceStatus) bo
 		if ctx.Err() == nil {
 			lastErr = err
 		}
-		if p := h.node(); p != nil && p.Exited() {
+		if p := h.Node(); p != nil && p.Exited() {
 			return last, fmt.Errorf("wait for %s on %s: ftgw has ended: %w\n%s", what, h.Name, errors.Join(p.err, lastErr), p.Log())
 		}
 		select {
@@ -128,8 +128,8 @@ func (l *Lab) StartPair(ctx context.Context, program string, c Config) error {
 	return l.AwaitDuplex(ctx)
 }
 
-// node returns the latest ftgw process, or nil.
-func (h *Host) node() *Process {
+// Node returns the latest ftgw process, which may have ended, or nil.
+func (h *Host) Node() *Process {
 	var last *Process
 	for _, p := range h.Processes() {
 		if p.Name == nodeName {
