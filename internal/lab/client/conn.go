@@ -28,6 +28,8 @@ type Conn struct {
 	client *Client
 	tcp    net.Conn
 	in     *bufio.Reader
+	out    *bufio.Writer
+	piece  []byte        // of a body on its way in or out
 	broken bool          // a request failed or the server said close
 	gap    time.Duration // the longest single wait for bytes since it was last reset
 	rate   int64         // bytes a second to read at most, 0 is unlimited
@@ -50,6 +52,8 @@ func (c *Client) Dial(ctx context.Context) (*Conn, error) {
 		return nil, fmt.Errorf("connect to %s: %w", c.Target, err)
 	}
 	conn.in = bufio.NewReaderSize(reader{conn}, 128<<10)
+	conn.out = bufio.NewWriterSize(conn.tcp, 64<<10)
+	conn.piece = make([]byte, 64<<10)
 	return conn, nil
 }
 

@@ -68,7 +68,8 @@ func (c *Conn) Pipeline(ctx context.Context, requests ...Request) []Result {
 
 // send writes the request; digest is that of its body.
 func (c *Conn) send(r Request, result *Result) (digest string, err error) {
-	w := bufio.NewWriterSize(c.tcp, 64<<10)
+	w := c.out
+	w.Reset(c.tcp) // forgets the failure of an earlier request
 	fmt.Fprintf(w, "%s %s HTTP/1.1\r\nHost: %s\r\nUser-Agent: ftgw-lab\r\n", r.method(), r.Path, c.client.Target)
 	if r.Upload < 0 {
 		io.WriteString(w, "\r\n")
@@ -97,7 +98,10 @@ func (c *Conn) sendBody(w *bufio.Writer, r Request, result *Result) (string, err
 	var seed [32]byte
 	rand.Read(seed[:])
 	source, digest := mrand.NewChaCha8(seed), sha256.New()
-	piece := make([]byte, 32<<10)
+	piece := c.piece[:32<<10]
+	if r.Unverified {
+		clear(piece)
+	}
 	for left := r.Upload; left > 0; {
 		p := piece[:min(left, int64(len(piece)))]
 		if !r.Unverified {
@@ -156,7 +160,7 @@ func (c *Conn) receive(r Request, sum string, result *Result) error {
 	if r.Upload >= 0 {
 		into = io.MultiWriter(into, &limited{&reply, 4096})
 	}
-	n, err := io.CopyBuffer(into, resp.Body, make([]byte, 64<<10))
+	n, err := io.CopyBuffer(into, resp.Body, c.piece)
 	result.Bytes += n
 	result.Pause = max(result.Pause, c.gap)
 	c.broken = c.broken || resp.Close
