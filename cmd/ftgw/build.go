@@ -46,9 +46,12 @@ func (n *node) place() error {
 	if n.iface = n.cfg.Interface; n.iface == "" {
 		n.iface = iface
 	}
+	if err := ethernet(n.iface); err != nil {
+		return err
+	}
 	if n.gateway = n.cfg.Probe; !n.gateway.IsValid() {
 		if n.gateway, err = address.Gateway(n.iface); err != nil {
-			return fmt.Errorf("%w (or set probe in the config file)", err)
+			return err
 		}
 	}
 	n.kernel, err = kernelFacts(n.iface)

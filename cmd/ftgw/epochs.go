@@ -18,6 +18,10 @@ type epochFile struct {
 
 const epochFormat = "ftgw-epoch-1 %d\n"
 
+// maxEpoch bounds what is believed: so many takeovers never were, and beyond it the next
+// number would be lower than the last.
+const maxEpoch = takeover.Epoch(1) << 62
+
 func openEpochs(path string) (epochFile, error) {
 	f := epochFile{path: path}
 	if err := os.MkdirAll(filepath.Dir(path), 0o750); err != nil {
@@ -30,7 +34,11 @@ func openEpochs(path string) (epochFile, error) {
 	if err != nil {
 		return f, fmt.Errorf("read the epoch: %w", err)
 	}
-	if _, err := fmt.Sscanf(string(text), epochFormat, &f.last); err != nil {
+	_, err = fmt.Sscanf(string(text), epochFormat, &f.last)
+	if err == nil && fmt.Sprintf(epochFormat, f.last) != string(text) || f.last > maxEpoch {
+		err = fmt.Errorf("%.40q is not an epoch", text)
+	}
+	if err != nil {
 		return f, fmt.Errorf("read the epoch in %s: %w (restore the file; or remove it once the peer serves alone)", path, err)
 	}
 	return f, nil

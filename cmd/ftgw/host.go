@@ -42,6 +42,30 @@ func kernelFacts(iface string) (replication.Kernel, error) {
 	return k, nil
 }
 
+// unequal names the settings in which the kernels differ, with the remedy; empty if they are
+// alike. A connection could not move between two that differ.
+func unequal(here, peer replication.Kernel) string {
+	var differ []string
+	for _, v := range []struct {
+		name       string
+		here, peer uint32
+	}{
+		{"net.ipv4.tcp_timestamps", uint32(here.Timestamps), uint32(peer.Timestamps)},
+		{"net.ipv4.tcp_sack", uint32(here.SACK), uint32(peer.SACK)},
+		{"net.ipv4.tcp_window_scaling", uint32(here.Scaling), uint32(peer.Scaling)},
+		{"net.ipv4.tcp_ecn", uint32(here.ECN), uint32(peer.ECN)},
+		{"the interface's MTU", here.MTU, peer.MTU},
+	} {
+		if v.here != v.peer {
+			differ = append(differ, fmt.Sprintf("%s is %d here and %d there", v.name, v.here, v.peer))
+		}
+	}
+	if len(differ) == 0 {
+		return ""
+	}
+	return "the kernels differ: " + strings.Join(differ, ", ") + " (set both alike, then restart ftgw where it was changed)"
+}
+
 // holdPort binds a TCP port without listening, so that no program of this host takes it.
 func holdPort(at netip.AddrPort) (release func() error, err error) {
 	fail := func(err error) (func() error, error) {

@@ -54,6 +54,7 @@ type node struct {
 	gossip  *membership.Cluster
 	arp     *address.Node
 	rules   *rules.Bundle
+	socket  net.Listener // operators'
 	epochs  epochFile
 	writes  chan takeover.Epoch // to be put on disk, in order
 	workers []worker
@@ -62,10 +63,12 @@ type node struct {
 	wg  sync.WaitGroup  // what the stage has begun
 	mac struct {
 		sync.Mutex
-		addr string
+		addr   string
+		doubts int // answers in a row that name another one
 	}
-	leaving atomic.Bool
-	held    []*rewrite.Outcome // between Promote and ReleaseHeld; the director's goroutine only
+	defended time.Time // an advertised address, the last time; the ARP reader's goroutine only
+	leaving  atomic.Bool
+	held     []*rewrite.Outcome // between Promote and ReleaseHeld; the director's goroutine only
 }
 
 // service is one advertised address on this node.
@@ -97,6 +100,11 @@ func runNode(ctx context.Context, cfg *config.Config, log *slog.Logger) error {
 // first, then the queues, the rules that point at them, and only then the address itself.
 func (n *node) build(ctx context.Context, undo *undoList) error {
 	rand.Read(n.boot[:])
+	var err error
+	if n.socket, err = listenSocket(n.cfg.Socket); err != nil { // first: another ftgw may be there
+		return err
+	}
+	undo.add(n.socket.Close)
 	if err := n.place(); err != nil {
 		return err
 	}
@@ -109,6 +117,9 @@ func (n *node) build(ctx context.Context, undo *undoList) error {
 		return err
 	}
 	if n.epochs, err = openEpochs(filepath.Join(n.cfg.StateDir, "epoch")); err != nil {
+		return err
+	}
+	if err := n.preflight(); err != nil {
 		return err
 	}
 	n.data = newDatapath(keys.ISS[:], rewrite.Limits{Flows: n.cfg.Limits.MaxFlows,
@@ -136,10 +147,6 @@ func (n *node) build(ctx context.Context, undo *undoList) error {
 // run starts every part and waits for all of them. At the end the peer is told first, the
 // gate closed before.
 func (n *node) run(ctx context.Context) error {
-	socket, err := listenSocket(n.cfg.Socket)
-	if err != nil {
-		return err
-	}
 	g, run := errgroup.WithContext(context.WithoutCancel(ctx))
 	stopped, stop := context.WithCancel(run)
 	n.ctx = stopped
@@ -166,7 +173,7 @@ func (n *node) run(ctx context.Context) error {
 	part(n.keepLease)
 	part(n.keepFlows)
 	part(n.resolvePeer)
-	part(func(ctx context.Context) error { return serveSocket(ctx, socket, n.status) })
+	part(func(ctx context.Context) error { return serveSocket(ctx, n.socket, n.status) })
 	for _, v := range n.services {
 		part(func(ctx context.Context) error { return v.proxy.Serve(ctx, v.listener) })
 		part(v.checkUpstream)

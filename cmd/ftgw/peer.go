@@ -29,6 +29,9 @@ var _ link.Handler = (*session)(nil)
 func (s *session) Up(h replication.Hello) {
 	s.boot = takeover.Boot(h.Boot)
 	s.n.log.Info("session up", "peer", h.Node, "epoch", h.Epoch)
+	if why := unequal(s.n.kernel, h.Kernel); why != "" {
+		s.n.log.Error("no pair with the peer", "why", why)
+	}
 	s.n.dir.post(s.ctx, takeover.Event{Kind: takeover.SessionUp, Boot: s.boot,
 		Epoch: takeover.Epoch(h.Epoch), Unequal: h.Kernel != s.n.kernel})
 	for _, v := range s.n.services {
@@ -145,14 +148,24 @@ func (w wire) Answered(addr netip.Addr, mac net.HardwareAddr) {
 		w.n.peerMAC(mac)
 	case addr == w.n.gateway:
 		kind = takeover.AnswerGateway
-	case !w.n.advertises(addr):
-		return
+	case !w.n.advertises(addr) || !w.n.fromPeer(mac):
+		return // a stranger's answer for the address is no sign of the peer's daemon
 	}
 	w.n.dir.post(w.ctx, takeover.Event{Kind: kind})
 }
 
+// Foreign answers a stranger's claim by an announcement, as RFC 5227 §2.4 defends an address.
+// The peer's own claim is for the director to judge.
 func (w wire) Foreign(v netip.Addr, mac net.HardwareAddr) {
 	w.n.log.Warn("another station claims the advertised address", "address", v, "mac", mac)
+	const pause = time.Second // so that two who defend the same address do not fill the network
+	if w.n.fromPeer(mac) || time.Since(w.n.defended) < pause {
+		return
+	}
+	w.n.defended = time.Now()
+	if err := w.n.arp.Announce(v); err != nil {
+		w.n.log.Error("cannot defend the address", "address", v, "error", err)
+	}
 }
 
 func (w wire) Link(up bool) { w.n.log.Info("carrier", "interface", w.n.iface, "up", up) }

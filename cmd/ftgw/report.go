@@ -8,11 +8,23 @@ import (
 func (n *node) status() Status {
 	st := n.dir.status.Load()
 	s := Status{Node: n.self.Name, Version: version(), Drops: n.drops(),
-		Peers: []PeerStatus{{Name: n.peer.Name, State: peerState(st), RTT: n.link.RTT().Microseconds()}}}
+		Peers: []PeerStatus{{Name: n.peer.Name, State: peerState(st), RTT: n.link.RTT().Microseconds(), Problem: n.problem()}}}
 	for _, v := range n.services {
 		s.Services = append(s.Services, n.serviceStatus(v, st))
 	}
 	return s
+}
+
+// problem says what keeps this node and its peer from being a pair.
+func (n *node) problem() string {
+	l := n.link.Status()
+	switch {
+	case !l.Up && l.Refusal != nil:
+		return l.Refusal.Error()
+	case l.Up:
+		return unequal(n.kernel, l.Peer.Kernel)
+	}
+	return ""
 }
 
 func (n *node) drops() map[string]uint64 {
@@ -27,6 +39,9 @@ func (n *node) drops() map[string]uint64 {
 		m["queue-full"] += q.QueueFull
 		m["queue-socket-full"] += q.SocketFull
 		m["queue-unanswered"] += q.Unanswered
+	}
+	if l := n.link.Status(); l.Strangers > 0 {
+		m["session-stranger"] = l.Strangers
 	}
 	return m
 }
@@ -44,7 +59,7 @@ func peerState(st *takeover.Status) string {
 func (n *node) serviceStatus(v *service, st *takeover.Status) ServiceStatus {
 	c, p := n.data.count(v.cfg.Advertised), v.proxy.Stats()
 	s := ServiceStatus{Name: v.cfg.Name, Advertised: v.cfg.Advertised.String(), Role: st.Role.String(),
-		Mode: "simplex", Epoch: uint64(st.Epoch), Peer: n.peer.Name, InSync: st.Paired,
+		Mode: "simplex", Epoch: uint64(st.Epoch), Peer: n.peer.Name, InSync: st.Paired, Why: why(st),
 		Upstream: v.upstream.String(), LastTakeover: n.dir.lastTakeover(),
 		Flows: FlowCounts{Duplex: c.Duplex, Simplex: c.Simplex},
 		Exchanges: ExchangeCounts{Delivered: p.Delivered, Replayed: p.Replayed,
@@ -61,4 +76,11 @@ func (n *node) serviceStatus(v *service, st *takeover.Status) ServiceStatus {
 		s.Owner = n.peer.Name
 	}
 	return s
+}
+
+func why(st *takeover.Status) string {
+	if st.Held != "" {
+		return st.Held
+	}
+	return st.Why
 }

@@ -239,16 +239,37 @@ func (n *node) resolvePeer(ctx context.Context) error {
 	return nil // the run is over, or Answered will tell
 }
 
-// peerMAC puts the peer's Ethernet address into the rules where it is new.
+// peerMAC puts the peer's Ethernet address into the rules where it is new. Clones are taken
+// from that address alone, so one forged ARP frame must not replace it: whoever claims another
+// one is asked again, and must have answered several times without the known one doing so.
 func (n *node) peerMAC(mac net.HardwareAddr) {
+	const enough = 3
 	n.mac.Lock()
 	defer n.mac.Unlock()
-	if n.mac.addr == mac.String() {
+	switch {
+	case n.mac.addr == mac.String():
+		n.mac.doubts = 0
 		return
+	case n.mac.addr == "":
+	default:
+		if n.mac.doubts++; n.mac.doubts < enough {
+			n.log.Warn("the peer's address is claimed by another station", "mac", mac, "known", n.mac.addr)
+			if err := n.arp.Probe(n.peer.Address); err != nil {
+				n.log.Debug("probe not sent", "target", n.peer.Address, "error", err)
+			}
+			return
+		}
 	}
 	if err := n.rules.UpdatePeerMAC(n.peer.Address, mac); err != nil {
 		n.log.Error("cannot put the peer's Ethernet address into the rules", "mac", mac, "error", err)
 		return
 	}
-	n.mac.addr = mac.String()
+	n.mac.addr, n.mac.doubts = mac.String(), 0
+}
+
+// fromPeer reports whether mac is the peer's as far as is known.
+func (n *node) fromPeer(mac net.HardwareAddr) bool {
+	n.mac.Lock()
+	defer n.mac.Unlock()
+	return n.mac.addr == "" || n.mac.addr == mac.String()
 }

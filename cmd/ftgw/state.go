@@ -17,6 +17,9 @@ type PeerStatus struct {
 	Name  string `json:"name"`
 	State string `json:"state"`  // alive, suspect, dead or left
 	RTT   int64  `json:"rtt_us"` // of the last exchange of heartbeats, microseconds; 0: none yet
+	// Problem is why the two cannot be a pair, with the remedy; empty: nothing is known to
+	// be in the way.
+	Problem string `json:"problem,omitempty"`
 }
 
 // ServiceStatus is one advertised address.
@@ -29,7 +32,8 @@ type ServiceStatus struct {
 	Epoch      uint64 `json:"epoch"`
 	Peer       string `json:"peer"`
 	InSync     bool   `json:"in_sync"`
-	Upstream   string `json:"upstream"` // healthy or failing
+	Upstream   string `json:"upstream"`      // healthy or failing
+	Why        string `json:"why,omitempty"` // the node's last decision, or what it waits for
 
 	Flows     FlowCounts     `json:"flows"`
 	Exchanges ExchangeCounts `json:"exchanges"`

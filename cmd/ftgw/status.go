@@ -97,6 +97,11 @@ func writeStatus(out io.Writer, s Status) error {
 	for _, p := range s.Peers {
 		fmt.Fprintf(w, "%s\t%s\t%v\n", p.Name, p.State, time.Duration(p.RTT)*time.Microsecond)
 	}
+	for _, p := range s.Peers {
+		if p.Problem != "" {
+			fmt.Fprintf(w, "\nPROBLEM with %s: %s\n", p.Name, p.Problem)
+		}
+	}
 	fmt.Fprintf(w, "\nSERVICE\tADVERTISED\tROLE\tMODE\tOWNER\tEPOCH\tPEER\tIN SYNC\tUPSTREAM\n")
 	for _, v := range s.Services {
 		fmt.Fprintf(w, "%s\t%s\t%s\t%s\t%s\t%d\t%s\t%s\t%s\n", v.Name, v.Advertised, v.Role, v.Mode,

@@ -14,8 +14,16 @@ import (
 // are zero.
 type Status struct {
 	Node     string            `json:"node"`
+	Peers    []PeerStatus      `json:"peers"`
 	Services []ServiceStatus   `json:"services"`
 	Drops    map[string]uint64 `json:"drops"`
+}
+
+// PeerStatus is the other node as a node sees it.
+type PeerStatus struct {
+	Name    string `json:"name"`
+	State   string `json:"state"`
+	Problem string `json:"problem"` // why they are no pair; empty: nothing is known
 }
 
 // ServiceStatus is one service as a node sees it.

@@ -29,7 +29,7 @@ func Setup(iface string, advertised []netip.Addr) (undo func() error, err error)
 	if err != nil {
 		return nil, errors.Join(fmt.Errorf("set up %s: %w", iface, err), putBack(changed))
 	}
-	if err := checkElsewhere(advertised); err != nil {
+	if err := CheckAdvertised(advertised); err != nil {
 		return nil, errors.Join(err, putBack(changed))
 	}
 	lo, err := netlink.LinkByName(loopback)
@@ -61,9 +61,9 @@ func loopbackAddr(v netip.Addr) *netlink.Addr {
 	return a
 }
 
-// checkElsewhere refuses an advertised address that some other interface holds: the kernel
-// answers ARP for that one.
-func checkElsewhere(advertised []netip.Addr) error {
+// CheckAdvertised refuses an advertised address that some interface other than lo holds: the kernel
+// answers ARP for that one. The error names each with the remedy.
+func CheckAdvertised(advertised []netip.Addr) error {
 	links, err := netlink.LinkList()
 	if err != nil {
 		return fmt.Errorf("list interfaces: %w", err)

@@ -1,0 +1,124 @@
+package main
+
+import (
+	"errors"
+	"fmt"
+	"net"
+	"net/netip"
+	"os"
+
+	"golang.org/x/sys/unix"
+
+	"github.com/ftgw/ftgw/takeover/address"
+)
+
+// What can be known to fail is looked for before anything of this host is changed: rules that
+// were installed for an address make it silent, and a run that fails must not silence what
+// works.
+
+// preflight returns everything that would keep this node from running, with the remedies.
+func (n *node) preflight() error {
+	if err := privileged(); err != nil {
+		return err
+	}
+	errs := []error{writable(n.cfg.StateDir), address.CheckAdvertised(n.addresses())}
+	ports := []struct {
+		at     netip.AddrPort
+		udp    bool
+		what   string
+		remedy string
+	}{
+		{netip.AddrPortFrom(n.self.Address, n.cfg.SessionPort), false, "session port", "or set session_port to a free one on every node"},
+		{netip.AddrPortFrom(n.self.Address, n.cfg.GossipPort), false, "gossip port", "or set gossip_port to a free one on every node"},
+		{netip.AddrPortFrom(n.self.Address, n.cfg.GossipPort), true, "gossip port", "or set gossip_port to a free one on every node"},
+	}
+	for _, p := range ports {
+		if err := portFree(p.at, p.udp); err != nil {
+			errs = append(errs, fmt.Errorf("%s %v: %w; stop the program that has it (see: ss -lnptu), %s", p.what, p.at, err, p.remedy))
+		}
+	}
+	for _, s := range n.cfg.Services {
+		if !s.Has(n.self.Name) {
+			continue
+		}
+		if err := portFree(s.Advertised, false); err != nil {
+			errs = append(errs, fmt.Errorf("service %s: advertised %v: %w; stop the program that listens there (see: ss -lntp), or let it listen on other addresses or ports only, as an upstream does", s.Name, s.Advertised, err))
+		}
+		if at := netip.AddrPortFrom(n.self.Address, s.Forward); portFree(at, false) != nil {
+			errs = append(errs, fmt.Errorf("service %s: forwarding port %v: %w; stop the program that has it (see: ss -lntp), or set forward to a free one", s.Name, at, unix.EADDRINUSE))
+		}
+	}
+	return errors.Join(errs...)
+}
+
+// privileged refuses to begin without the capabilities that everything here needs.
+func privileged() error {
+	head := unix.CapUserHeader{Version: unix.LINUX_CAPABILITY_VERSION_3}
+	var data [2]unix.CapUserData
+	if err := unix.Capget(&head, &data[0]); err != nil {
+		return fmt.Errorf("read capabilities: %w", err)
+	}
+	missing := ""
+	for _, c := range []struct {
+		bit  int
+		name string
+	}{{unix.CAP_NET_ADMIN, "NET_ADMIN"}, {unix.CAP_NET_RAW, "NET_RAW"}} {
+		if data[c.bit/32].Effective&(1<<(c.bit%32)) == 0 {
+			missing += " " + c.name
+		}
+	}
+	if missing != "" {
+		return fmt.Errorf("missing capabilities:%s (run as root, or grant them: AmbientCapabilities=CAP_NET_ADMIN CAP_NET_RAW CAP_NET_BIND_SERVICE in the systemd unit)", missing)
+	}
+	return nil
+}
+
+// writable tries what a claim will need: a new file in the directory.
+func writable(dir string) error {
+	f, err := os.CreateTemp(dir, "epoch-")
+	if err != nil {
+		return fmt.Errorf("state_dir: %w (set state_dir to a directory that this user may write; claims are written there)", err)
+	}
+	return errors.Join(f.Close(), os.Remove(f.Name()))
+}
+
+// portFree tries to bind. Connections that an earlier run left behind are in nobody's way, a
+// program that listens is; the address need not be on this host yet.
+func portFree(at netip.AddrPort, udp bool) error {
+	domain, kind := unix.AF_INET, unix.SOCK_STREAM
+	sa := unix.Sockaddr(&unix.SockaddrInet4{Port: int(at.Port())})
+	if at.Addr().Is6() {
+		domain, sa = unix.AF_INET6, &unix.SockaddrInet6{Port: int(at.Port()), Addr: at.Addr().As16()}
+	} else {
+		sa.(*unix.SockaddrInet4).Addr = at.Addr().As4()
+	}
+	if udp {
+		kind = unix.SOCK_DGRAM
+	}
+	fd, err := unix.Socket(domain, kind|unix.SOCK_CLOEXEC, 0)
+	if err != nil {
+		return err
+	}
+	defer unix.Close(fd)
+	if err := unix.SetsockoptInt(fd, unix.IPPROTO_IP, unix.IP_FREEBIND, 1); err != nil {
+		return fmt.Errorf("set IP_FREEBIND: %w", err)
+	}
+	if !udp {
+		if err := unix.SetsockoptInt(fd, unix.SOL_SOCKET, unix.SO_REUSEADDR, 1); err != nil {
+			return fmt.Errorf("set SO_REUSEADDR: %w", err)
+		}
+	}
+	return unix.Bind(fd, sa)
+}
+
+// ethernet checks the interface that the config file names.
+func ethernet(name string) error {
+	i, err := net.InterfaceByName(name)
+	if err != nil {
+		return fmt.Errorf("interface %q: %w (set interface to one of this host's, see `ip link`, or leave it out)", name, err)
+	}
+	if len(i.HardwareAddr) != 6 {
+		return fmt.Errorf("interface %q is no Ethernet interface (set interface to the one that clients' segments come by)", name)
+	}
+	return nil
+}
