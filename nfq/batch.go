@@ -26,6 +26,7 @@ type batch struct {
 	messages [batchSize]message
 	packets  [batchSize]Packet
 	decided  [batchSize]bool
+	filled   int // datagrams received
 	count    int // packets in use
 }
 
@@ -40,14 +41,15 @@ func newBatch() *batch {
 	return b
 }
 
-// receive fills the batch with what the socket holds, without blocking.
-func (b *batch) receive(fd int) (n int, err error) {
+// receive adds to a batch that is not full what the socket holds, without blocking.
+func (b *batch) receive(fd int) error {
 	r, _, errno := unix.Syscall6(unix.SYS_RECVMMSG, uintptr(fd),
-		uintptr(unsafe.Pointer(&b.messages[0])), batchSize, unix.MSG_DONTWAIT, 0, 0)
+		uintptr(unsafe.Pointer(&b.messages[b.filled])), uintptr(batchSize-b.filled), unix.MSG_DONTWAIT, 0, 0)
 	if errno != 0 {
-		return 0, errno
+		return errno
 	}
-	return int(r), nil
+	b.filled += int(r)
+	return nil
 }
 
 // datagram returns what was received in slot i, and whether its end is missing.

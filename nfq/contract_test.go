@@ -291,13 +291,7 @@ func testGSO(t *testing.T, open func(Config) (Queue, error)) {
 		if p.PartialChecksum {
 			partial.Add(1)
 		}
-		// An altered packet needs a full checksum: here every byte x becomes y.
-		start := 20 + int(p.Data[32]>>4)*4
-		for i := start; i < len(p.Data); i++ {
-			p.Data[i]++
-		}
-		tcpChecksum(p.Data)
-		return Verdict{Accept: true, Data: p.Data}
+		return shift(p)
 	}))
 	got := download(t, p, bytes.Repeat([]byte("x"), 4<<20))
 	if !bytes.Equal(got, bytes.Repeat([]byte("y"), 4<<20)) {
@@ -309,6 +303,16 @@ func testGSO(t *testing.T, open func(Config) (Queue, error)) {
 	if s := q.Stats(); s.Refused != 0 || s.Unfit != 0 || s.Malformed != 0 {
 		t.Errorf("stats: %+v", s)
 	}
+}
+
+// shift makes every byte x of a segment's text a y. An altered packet needs a full checksum.
+func shift(p *Packet) Verdict {
+	start := 20 + int(p.Data[32]>>4)*4
+	for i := start; i < len(p.Data); i++ {
+		p.Data[i]++
+	}
+	tcpChecksum(p.Data)
+	return Verdict{Accept: true, Data: p.Data}
 }
 
 func testNoGSO(t *testing.T, open func(Config) (Queue, error)) {

@@ -21,7 +21,10 @@ const (
 // Open binds the queue at once, so that packets wait for Run instead of being lost. It must
 // run in the network namespace of the queue (later calls may run anywhere) and needs
 // CAP_NET_ADMIN there.
-func Open(cfg Config) (Queue, error) {
+func Open(cfg Config) (Queue, error) { return open(cfg, readBuffer) }
+
+// open asks for a read buffer of the given size in bytes.
+func open(cfg Config, readBuffer int) (Queue, error) {
 	if cfg.MaxLen == 0 {
 		cfg.MaxLen = defaultMaxLen
 	}
@@ -33,14 +36,14 @@ func Open(cfg Config) (Queue, error) {
 		return nil, fmt.Errorf("open queue %d: netlink socket: %w (needs a kernel with NFNETLINK_QUEUE)", cfg.Number, err)
 	}
 	q := &queue{cfg: cfg, con: lib.Con, batch: newBatch()}
-	if err := q.setUp(); err != nil {
+	if err := q.setUp(readBuffer); err != nil {
 		q.Close()
 		return nil, fmt.Errorf("open queue %d: %w", cfg.Number, err)
 	}
 	return q, nil
 }
 
-func (q *queue) setUp() error {
+func (q *queue) setUp(readBuffer int) error {
 	raw, err := q.con.SyscallConn()
 	if err != nil {
 		return fmt.Errorf("descriptor: %w", err)
@@ -54,14 +57,15 @@ func (q *queue) setUp() error {
 	if err != nil {
 		q.cfg.Log.Warn("kernel's queue counters cannot be read", "queue", q.cfg.Number, "err", err)
 	}
-	if err := q.setBuffers(); err != nil {
+	if err := q.setBuffers(readBuffer); err != nil {
 		return err
 	}
 	return q.bind()
 }
 
-// setBuffers asks for large buffers and keeps what the kernel grants.
-func (q *queue) setBuffers() error {
+// setBuffers asks for large buffers and makes do with what the kernel grants. Half a dozen
+// packets of 64 KiB fill the usual default; then a batch in our own memory is added to it.
+func (q *queue) setBuffers(readBuffer int) error {
 	err := errors.Join(q.con.SetReadBuffer(readBuffer), q.con.SetWriteBuffer(writeBuffer))
 	if err != nil {
 		return fmt.Errorf("set socket buffers: %w", err)
@@ -77,6 +81,9 @@ func (q *queue) setBuffers() error {
 	}
 	if q.granted.write < MaxPacket+slotHeadroom {
 		return fmt.Errorf("send buffer of %d bytes cannot carry a verdict (raise net.core.wmem_max to %d)", q.granted.write, writeBuffer)
+	}
+	if q.granted.read < batchSize*slotSize {
+		q.ahead = newBatch()
 	}
 	if q.granted.read < readBuffer {
 		q.cfg.Log.Info("receive buffer is smaller than asked for", "queue", q.cfg.Number,

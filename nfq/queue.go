@@ -54,7 +54,8 @@ type Verdict struct {
 // verdict(i, v) for packets[i]; the kernel has acted on it when the call returns. A second
 // verdict for the same packet is ignored and counted; packets without one are dropped and
 // counted when the handler returns or panics. verdict is for the handler's own goroutine and
-// invalid after it has returned. packets, too, is used again.
+// invalid after it has returned. packets, too, is used again. A small socket buffer (see
+// Stats.ReadBuffer) is emptied at each verdict, so verdicts should come one by one.
 type Handler func(packets []Packet, verdict func(i int, v Verdict))
 
 // Config describes a queue. The zero values of GSO, MaxLen and Log are usable.

@@ -28,6 +28,7 @@ type queue struct {
 	closed  atomic.Bool
 	running sync.Mutex // held by Run, and by Close at its end
 	batch   *batch
+	ahead   *batch // what a small socket buffer could not hold; nil if the buffer is large
 	sender  sender
 	counts  counts
 }
@@ -44,7 +45,7 @@ func (q *queue) Run(ctx context.Context, h Handler) error {
 
 	decide := func(i int, v Verdict) { q.decide(i, v) }
 	for !q.closed.Load() && ctx.Err() == nil {
-		n, err := q.receive()
+		err := q.receive()
 		switch {
 		case err == nil:
 		case errors.Is(err, os.ErrDeadlineExceeded):
@@ -55,34 +56,47 @@ func (q *queue) Run(ctx context.Context, h Handler) error {
 		default:
 			return fmt.Errorf("run queue %d: receive: %w", q.cfg.Number, err)
 		}
-		if err := q.handle(n, h, decide); err != nil {
+		if err := q.handle(h, decide); err != nil {
 			return fmt.Errorf("run queue %d: %w", q.cfg.Number, err)
 		}
 	}
 	return nil
 }
 
-// receive waits for packets and returns how many datagrams the batch now holds.
-func (q *queue) receive() (n int, err error) {
+// receive waits for packets, unless some were read ahead, and leaves them in the batch.
+func (q *queue) receive() (err error) {
+	q.batch.filled = 0
+	if q.ahead != nil && q.ahead.filled > 0 {
+		q.batch, q.ahead = q.ahead, q.batch
+		return nil
+	}
 	waitErr := q.raw.Read(func(fd uintptr) (done bool) {
 		for {
-			n, err = q.batch.receive(int(fd))
+			err = q.batch.receive(int(fd))
 			if err != unix.EINTR {
 				return err != unix.EAGAIN
 			}
 		}
 	})
 	if waitErr != nil {
-		return 0, waitErr
+		return waitErr
 	}
-	return n, err
+	return err
 }
 
-// handle parses n datagrams, gives the packets to h and drops what h left undecided.
-func (q *queue) handle(n int, h Handler, decide func(int, Verdict)) (err error) {
+// readAhead makes room in a small socket buffer while the handler is at work. What is wrong
+// with the socket shows at the next receive.
+func (q *queue) readAhead() {
+	if q.ahead != nil && q.ahead.filled < batchSize {
+		_ = q.ahead.receive(q.fd)
+	}
+}
+
+// handle parses the datagrams, gives the packets to h and drops what h left undecided.
+func (q *queue) handle(h Handler, decide func(int, Verdict)) (err error) {
 	b := q.batch
 	b.count = 0
-	for i := range n {
+	for i := range b.filled {
 		q.parse(b.datagram(i))
 	}
 	if b.count == 0 {
@@ -160,6 +174,7 @@ func (q *queue) decide(i int, v Verdict) {
 		}
 	}
 	q.answer(b.packets[i].ID, v)
+	q.readAhead()
 }
 
 // answer sends a verdict. One that cannot be sent becomes a drop, which is small enough.

@@ -8,7 +8,6 @@ import (
 	"io"
 	"os"
 	"os/exec"
-	"path/filepath"
 	"strconv"
 	"strings"
 	"syscall"
@@ -80,37 +79,9 @@ func play(role string) error {
 // nobody returns the command that plays the role as a user without rights.
 func nobody(t *testing.T, role string) *exec.Cmd {
 	t.Helper()
-	labtest.Require(t)
-	if os.Getuid() != 0 || inUserNamespace(t) {
-		t.Skip("the test gives up root, so it must have it: run it as root")
-	}
-	dir, err := os.MkdirTemp("", "lab-test-") // t.TempDir is closed to others
-	if err != nil {
-		t.Fatal(err)
-	}
-	t.Cleanup(func() { os.RemoveAll(dir) })
-	program := filepath.Join(dir, "program")
-	self, err := os.ReadFile("/proc/self/exe")
-	if err == nil {
-		err = errors.Join(os.WriteFile(program, self, 0o755), os.Chmod(dir, 0o777))
-	}
-	if err != nil {
-		t.Fatal(err)
-	}
-	cmd := exec.CommandContext(t.Context(), program)
-	cmd.Dir = dir
-	cmd.Env = append(os.Environ(), envRole+"="+role, "TMPDIR="+dir)
-	cmd.SysProcAttr = &syscall.SysProcAttr{Credential: &syscall.Credential{Uid: 65534, Gid: 65534}}
+	cmd := labtest.Nobody(t)
+	cmd.Env = append(cmd.Env, envRole+"="+role)
 	return cmd
-}
-
-func inUserNamespace(t *testing.T) bool {
-	t.Helper()
-	m, err := os.ReadFile("/proc/self/uid_map")
-	if err != nil {
-		t.Fatal(err)
-	}
-	return len(strings.Fields(string(m))) != 3 || strings.Fields(string(m))[2] != "4294967295"
 }
 
 func TestReexecBuildsWithoutRoot(t *testing.T) {
