@@ -1,0 +1,9 @@
+package rules
+
+import (
+	"testing"
+
+	"github.com/ftgw/ftgw/internal/lab/labtest"
+)
+
+func TestMain(m *testing.M) { labtest.Main(m) }
