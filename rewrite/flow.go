@@ -76,11 +76,14 @@ type flow struct {
 	tsEcr    uint32 // the client's stamp that the kernel last echoed
 
 	// The client's stream. Invariant: sentAck is never after rcvNxt, nor, in duplex, after conf.
-	rcvNxt, edge      Seq // the local kernel's, the highest seen
-	wantAck, wantEdge Seq // what the kernel last wanted to tell the client
-	sentAck, sentEdge Seq // what the client was told
-	confAck, confEdge Seq // what the peer's kernel has (I2)
-	toldAck, toldEdge Seq // what the peer was told, on the host that does not speak
+	rcvNxt, edge      Seq    // the local kernel's, the highest seen
+	wantAck, wantEdge Seq    // what the kernel last wanted to tell the client
+	sentAck, sentEdge Seq    // what the client was told
+	confAck, confEdge Seq    // what the peer's kernel has (I2)
+	toldAck, toldEdge Seq    // what the peer was told, on the host that does not speak
+	confSACK          blocks // and selectively
+	sack              blocks // what the local kernel last acknowledged selectively
+	sackHeld          bool   // the client was not told all of it
 	held              bool
 	heldAt            time.Duration
 	synAck            []byte // the SYN-ACK in common space, until the flow is established

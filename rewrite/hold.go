@@ -18,12 +18,25 @@ func (t *Table) Confirmed(c Confirmation, now time.Duration, o *Outcome) {
 		return
 	}
 	f.confAck, f.confEdge = f.confAck.Later(c.RcvNxt), f.confEdge.Later(c.Edge)
-	f.release(c.SACK[:c.NSACK], now, o)
+	f.confirmedSACK(&c)
+	f.release(c.NSACK > 0, now, o)
 }
 
-// release tells the client what it may be told by now and has not been. sack holds the
-// peer's selective acknowledgments if it has just reported a hole.
-func (f *flow) release(sack [][2]Seq, now time.Duration, o *Outcome) {
+// confirmedSACK notes the peer's selective acknowledgments. A confirmation without any says
+// nothing of them: it may come from the proxy.
+func (f *flow) confirmedSACK(c *Confirmation) {
+	if c.NSACK == 0 {
+		return
+	}
+	f.confSACK = blocks{}
+	for _, b := range c.SACK[:min(int(c.NSACK), len(c.SACK))] {
+		f.confSACK.add(b[0], b[1])
+	}
+}
+
+// release tells the client what it may be told by now and has not been. hole says that the
+// peer has just reported a hole, with what it has beyond.
+func (f *flow) release(hole bool, now time.Duration, o *Outcome) {
 	if f.synHeld {
 		if f.mode == Duplex && f.confAck == f.id.ISN {
 			return
@@ -41,14 +54,15 @@ func (f *flow) release(sack [][2]Seq, now time.Duration, o *Outcome) {
 	opens := f.edgeOf(ack, field)
 	news := ack.After(f.sentAck) && f.held
 	wider := opens.After(f.sentEdge) && opens.Since(f.sentEdge) >= 2*Size(f.svc.MSS)
-	hole := len(sack) > 0 && f.hasSACK && ack == f.confAck && ack.Before(f.wantAck)
-	if !news && !wider && !hole {
+	var sack blocks
+	if hole && f.hasSACK && (f.sackHeld || ack.Before(f.wantAck)) {
+		sack = f.confSACK.within(f.wantAck, &f.sack)
+		sack = sack.beyond(ack)
+	}
+	if !news && !wider && sack.n == 0 {
 		return
 	}
-	if !hole {
-		sack = nil
-	}
-	o.ToClient = append(o.ToClient, f.freshAck(ack, field, sack, now, o))
+	o.ToClient = append(o.ToClient, f.freshAck(ack, field, sack.all(), o))
 	f.told(ack, field)
 	if ack.Before(f.wantAck) {
 		f.heldAt = now // it moves, if not as far as the kernel wanted
@@ -56,14 +70,16 @@ func (f *flow) release(sack [][2]Seq, now time.Duration, o *Outcome) {
 }
 
 // freshAck builds an acknowledgment as the local kernel would send it now.
-func (f *flow) freshAck(ack Seq, field uint16, sack [][2]Seq, now time.Duration, o *Outcome) []byte {
+// Its stamp is the kernel's latest that was seen, not its clock: data that the kernel has sent
+// may still wait in the queue, and would look older than this (RFC 7323 §5).
+func (f *flow) freshAck(ack Seq, field uint16, sack [][2]Seq, o *Outcome) []byte {
 	h := Header{Src: f.id.Advertised, Dst: f.id.Client, Flags: ACK, Ack: ack, Window: field,
 		Seq: f.delta.Common(f.sndNxt), SACK: sack, HasTS: f.hasTS}
 	if f.foreign {
 		h.Seq = h.Seq.Later(f.maxAck)
 	}
 	if f.hasTS {
-		h.TSVal, h.TSEcr = f.tsNow(now)+f.tsDelta, f.tsEcr
+		h.TSVal, h.TSEcr = f.tsLast+f.tsDelta, f.tsEcr
 	}
 	return AppendSegment(o.room(maxHeader), h, nil)
 }
@@ -110,7 +126,10 @@ func (t *Table) Noted(n Note, now time.Duration, o *Outcome) {
 	}
 	switch {
 	case n.Kind == NoteSimplex && !f.speaker:
-		f.mode = Relay
+		f.mode, f.seen = Relay, now
+		if f.phase != opening {
+			f.discard(f.rcvNxt, o)
+		}
 	case n.Kind == NoteUnknown && f.speaker:
 		t.simplify(f, now, o)
 	}
@@ -133,5 +152,5 @@ func (t *Table) Simplify(id FlowID, now time.Duration, o *Outcome) bool {
 // for the peer.
 func (t *Table) simplify(f *flow, now time.Duration, o *Outcome) {
 	f.mode = Simplex
-	f.release(nil, now, o)
+	f.release(false, now, o)
 }

@@ -45,6 +45,7 @@ func (t *Table) Inbound(s *Segment, verify bool, now time.Duration, o *Outcome) 
 		o.Clone = o.cloneOf(s, svc.Peer)
 	}
 	if f.mode == Relay {
+		f.relay(s)
 		o.drop(Relayed)
 		return
 	}
@@ -153,8 +154,8 @@ func (t *Table) deliver(f *flow, s *Segment, now time.Duration, o *Outcome) {
 	}
 	o.accept(OK)
 	if val, ecr, ok := s.Timestamps(); ok && f.hasTS {
-		if int32(val-f.tsClient) > 0 {
-			f.tsClient = val
+		if int32(val-f.tsClient) > 0 && !s.Seq().After(f.rcvNxt) {
+			f.tsClient = val // as the kernel does (RFC 7323 §4.3): not from beyond a hole
 		}
 		if int32(ecr-f.tsEcho) >= 0 && flags.Has(ACK) {
 			f.tsEcho, f.tsEchoAt = ecr, now
@@ -193,7 +194,7 @@ func (f *flow) acknowledge(s *Segment, o *Outcome) {
 	ack := s.Ack()
 	local := f.delta.Local(ack)
 	ahead := local.After(f.sndNxt)
-	if ahead && (!f.foreign || local.Since(f.sndNxt) > maxAhead) {
+	if ahead && (!f.foreign || local.Since(f.sndNxt) > maxAhead) || !f.acceptable(s) {
 		s.SetAck(local) // the kernel answers with a challenge ACK (RFC 5961 §5)
 		return
 	}
@@ -208,6 +209,13 @@ func (f *flow) acknowledge(s *Segment, o *Outcome) {
 	short := uint32(local.Since(f.sndNxt)) >> f.scaleShift()
 	s.SetAck(f.sndNxt)
 	s.SetWindow(uint16(min(uint32(s.Window())+short, 0xffff)))
+}
+
+// acceptable reports whether a segment is within the window, so that the kernel will look at
+// its acknowledgment number (RFC 9293 §3.10.7.4). A stranger who does not know the window must
+// not make this host give up bytes that the client does not have.
+func (f *flow) acceptable(s *Segment) bool {
+	return !s.Seq().After(f.edge.Later(f.sentEdge)) && !s.End().Before(f.wantAck)
 }
 
 // scaleShift returns the scale of the client's window fields.

@@ -160,6 +160,28 @@ func (s *Segment) SetSACK(i int, start, end Seq) {
 	s.put32(at+4, uint32(end))
 }
 
+// TrimSACK leaves only the given blocks, which must be no more than there are. What was there
+// besides becomes NOP.
+func (s *Segment) TrimSACK(blocks [][2]Seq) {
+	at, old := int(s.opt.sack)-2, int(s.opt.blocks)
+	if old == 0 {
+		return
+	}
+	for i, b := range blocks {
+		s.SetSACK(i, b[0], b[1])
+	}
+	keep := 2 + len(blocks)*sackBlock
+	if len(blocks) == 0 {
+		keep, s.opt.sack = 0, 0
+	} else {
+		s.put8(at+1, uint8(keep))
+	}
+	for i := at + keep; i < at+2+old*sackBlock; i++ {
+		s.put8(i, optNOP)
+	}
+	s.opt.blocks = uint8(len(blocks))
+}
+
 func (s *Segment) sackAt(i int) int {
 	if uint(i) >= uint(s.opt.blocks) {
 		panic("rewrite: no such SACK block")

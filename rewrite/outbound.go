@@ -25,11 +25,19 @@ func (t *Table) Outbound(s *Segment, partial bool, now time.Duration, o *Outcome
 		t.outboundSynAck(f, s, partial, now, o)
 		return
 	}
-	if f.phase == opening || f.mode == Relay {
+	switch {
+	case f.mode == Relay:
+		o.drop(Relayed)
+		if !s.Flags().Has(RST) {
+			f.discard(s.Ack(), o)
+		}
+		return
+	case f.phase == opening:
 		o.drop(Unanswered)
 		return
 	}
-	if s.Len() > 0 || s.Ack() != f.id.ISN+1 { // anything else may be a challenge ACK in SYN-RECEIVED
+	// Else it may be a challenge ACK in SYN-RECEIVED, or an RST for a stray.
+	if !s.Flags().Has(RST) && (s.Len() > 0 || s.Ack() != f.id.ISN+1) {
 		t.opened(f)
 	}
 	f.seen = now
@@ -96,8 +104,9 @@ func (f *flow) handshake(s *Segment, now time.Duration) {
 	f.sndNxt = s.Seq() + 1
 	f.scaleLocal, f.hasScale = s.WindowScale()
 	f.hasSACK = s.SACKPermitted()
-	if val, ecr, ok := s.Timestamps(); ok {
-		f.hasTS, f.tsSyn, f.tsEcr = true, val, ecr
+	var val, ecr uint32
+	if val, ecr, f.hasTS = s.Timestamps(); f.hasTS {
+		f.tsSyn, f.tsEcr = val, ecr
 		f.tsLast, f.tsLastAt = val, now
 		if fresh { // a repeated SYN-ACK keeps the delta, so that both hosts' clocks agree
 			f.tsDelta = f.tsSwitch - val
@@ -162,6 +171,9 @@ func (f *flow) fakeAck(s *Segment, o *Outcome) {
 	ack := f.maxAck.Earlier(f.delta.Common(f.sndNxt))
 	h := Header{Src: s.Dst(), Dst: s.Src(), Flags: ACK, Seq: s.Ack(), Ack: f.delta.Local(ack),
 		HasTS: f.hasTS, TSVal: f.tsClient, TSEcr: f.tsLast}
+	if int32(f.tsEcr-f.tsClient) > 0 {
+		h.TSVal = f.tsEcr
+	}
 	if f.sndEdge.After(ack) {
 		h.Window = uint16(min(f.sndEdge.Since(ack)>>f.scaleShift(), 0xffff))
 	}
@@ -195,15 +207,16 @@ func (f *flow) tell(s *Segment, partial bool, o *Outcome) {
 		edge := s.Ack().Add(Size(s.Window()) << f.scaleOwn())
 		ack, lim := f.limit(s.Ack(), edge)
 		field := f.window(ack, lim)
+		emptied := f.sackBoth(s)
 		if ack != s.Ack() {
 			o.Reason = AckLimited
-			if s.Len() == 0 && ack == f.sentAck && !f.edgeOf(ack, field).After(f.sentEdge) {
-				if !f.held {
-					f.held, f.heldAt = true, f.seen
-				}
-				o.drop(AckHeld)
-				return
+			if !f.held {
+				f.held, f.heldAt = true, f.seen
 			}
+		}
+		if (ack != s.Ack() || emptied) && s.Len() == 0 && ack == f.sentAck && !f.edgeOf(ack, field).After(f.sentEdge) {
+			o.drop(AckHeld)
+			return
 		}
 		s.SetAck(ack)
 		s.SetWindow(field)

@@ -40,7 +40,7 @@ func (t *Table) survive(f *flow, now time.Duration, o *Outcome) {
 		t.lose(f, o)
 	case f.mode == Duplex && f.speaker:
 		t.simplify(f, now, o)
-		f.stir(now, o)
+		f.stir(o)
 	case f.mode == Duplex:
 		f.mode, f.speaker = Simplex, true
 		f.jump(now)
@@ -72,6 +72,7 @@ func (f *flow) jump(now time.Duration) {
 	target += tsJump
 	f.tsOld, f.tsSwitch = f.tsDelta, target
 	f.tsDelta += target - own
+	f.tsLast, f.tsLastAt = f.tsNow(now), now
 }
 
 // wake gets a flow going whose speaker has died: the SYN-ACK again where the handshake is
@@ -85,22 +86,22 @@ func (f *flow) wake(now time.Duration, o *Outcome) {
 	}
 	f.wantAck, f.wantEdge = f.rcvNxt, f.edge
 	field := f.window(f.rcvNxt, f.edge)
-	o.ToClient = append(o.ToClient, f.freshAck(f.rcvNxt, field, nil, now, o))
+	o.ToClient = append(o.ToClient, f.freshAck(f.rcvNxt, field, nil, o))
 	f.told(f.rcvNxt, field)
-	f.stir(now, o)
+	f.stir(o)
 }
 
 // stir asks about bytes that the client has not acknowledged: a probe makes the client repeat
 // its acknowledgment, which may have died with the peer, and its window, which may have been
 // zero (RFC 9293 §3.8.6.1); and the kernel is made to retransmit at once instead of after a
 // backed-off timer.
-func (f *flow) stir(now time.Duration, o *Outcome) {
+func (f *flow) stir(o *Outcome) {
 	if f.phase != established || !f.unacked() {
 		return
 	}
 	ack, edge := f.limit(f.wantAck, f.wantEdge)
 	probe := Header{Src: f.id.Advertised, Dst: f.id.Client, Flags: ACK, Seq: f.maxAck - 1,
-		Ack: ack, Window: f.window(ack, edge), HasTS: f.hasTS, TSVal: f.tsNow(now) + f.tsDelta, TSEcr: f.tsEcr}
+		Ack: ack, Window: f.window(ack, edge), HasTS: f.hasTS, TSVal: f.tsLast + f.tsDelta, TSEcr: f.tsEcr}
 	o.ToClient = append(o.ToClient, AppendSegment(o.room(maxHeader), probe, nil))
 	lost := AppendSegment(o.room(maxHeader), Header{Src: f.id.Advertised, Dst: f.id.Client,
 		Flags: ACK, Seq: f.delta.Local(f.maxAck), Ack: ack}, nil)
@@ -156,11 +157,18 @@ func (t *Table) Expire(now time.Duration, emit func(*Outcome)) {
 const grace = 3 * time.Second
 
 // Sweep forgets the flows of a service for which the kernel has no socket any more, TIME_WAIT
-// included, in two sweeps in a row. It returns their identities.
+// included, in two sweeps in a row, and those that are only relayed and seem over. It returns the
+// identities of the former.
 func (t *Table) Sweep(advertised netip.AddrPort, live func(client netip.AddrPort) bool, now time.Duration) []FlowID {
 	var gone []FlowID
 	for _, f := range t.flows {
-		if f.id.Advertised != advertised || f.mode == Relay {
+		if f.id.Advertised != advertised {
+			continue
+		}
+		if f.mode == Relay {
+			if f.relayedOut(now) {
+				t.remove(f)
+			}
 			continue
 		}
 		if now-f.seen < grace || live(f.id.Client) {
