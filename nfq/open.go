@@ -99,7 +99,7 @@ func (q *queue) bind() error {
 	switch {
 	case errors.Is(err, unix.EPERM) && q.listed():
 		// The kernel says EPERM for both; its table tells them apart.
-		return fmt.Errorf("bind: another process holds queue %d (stop it, or configure other queue numbers): %w", q.cfg.Number, unix.EBUSY)
+		return fmt.Errorf("bind: another process holds queue %d (stop it: another ftgw, or a program that uses the same NFQUEUE number): %w", q.cfg.Number, unix.EBUSY)
 	case errors.Is(err, unix.EPERM):
 		return fmt.Errorf("bind: %w (needs CAP_NET_ADMIN: run as root or grant it)", err)
 	case err != nil:

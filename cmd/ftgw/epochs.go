@@ -35,11 +35,8 @@ func openEpochs(path string) (epochFile, error) {
 		return f, fmt.Errorf("read the epoch: %w", err)
 	}
 	_, err = fmt.Sscanf(string(text), epochFormat, &f.last)
-	if err == nil && fmt.Sprintf(epochFormat, f.last) != string(text) || f.last > maxEpoch {
-		err = fmt.Errorf("%.40q is not an epoch", text)
-	}
-	if err != nil {
-		return f, fmt.Errorf("read the epoch in %s: %w (restore the file; or remove it once the peer serves alone)", path, err)
+	if err != nil || fmt.Sprintf(epochFormat, f.last) != string(text) || f.last > maxEpoch {
+		return f, fmt.Errorf("read the epoch: %s holds %.40q, which is no epoch (restore the file; or remove it once the peer serves alone)", path, text)
 	}
 	return f, nil
 }

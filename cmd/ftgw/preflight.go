@@ -22,21 +22,19 @@ func (n *node) preflight() error {
 		return err
 	}
 	errs := []error{writable(n.cfg.StateDir), address.CheckAdvertised(n.addresses())}
-	ports := []struct {
-		at     netip.AddrPort
-		udp    bool
-		what   string
-		remedy string
-	}{
-		{netip.AddrPortFrom(n.self.Address, n.cfg.SessionPort), false, "session port", "or set session_port to a free one on every node"},
-		{netip.AddrPortFrom(n.self.Address, n.cfg.GossipPort), false, "gossip port", "or set gossip_port to a free one on every node"},
-		{netip.AddrPortFrom(n.self.Address, n.cfg.GossipPort), true, "gossip port", "or set gossip_port to a free one on every node"},
-	}
-	for _, p := range ports {
-		if err := portFree(p.at, p.udp); err != nil {
-			errs = append(errs, fmt.Errorf("%s %v: %w; stop the program that has it (see: ss -lnptu), %s", p.what, p.at, err, p.remedy))
+	taken := func(err error, key, what string, at netip.AddrPort) {
+		if err != nil {
+			errs = append(errs, fmt.Errorf("%s %v: %w; stop the program that has it (see: ss -lntup), or set %s to a free one on every node", what, at, err, key))
 		}
 	}
+	session := netip.AddrPortFrom(n.self.Address, n.cfg.SessionPort)
+	taken(portFree(session, false), "session_port", "session port", session)
+	gossip := netip.AddrPortFrom(n.self.Address, n.cfg.GossipPort)
+	err := portFree(gossip, false)
+	if err == nil {
+		err = portFree(gossip, true)
+	}
+	taken(err, "gossip_port", "gossip port", gossip)
 	for _, s := range n.cfg.Services {
 		if !s.Has(n.self.Name) {
 			continue
@@ -44,9 +42,8 @@ func (n *node) preflight() error {
 		if err := portFree(s.Advertised, false); err != nil {
 			errs = append(errs, fmt.Errorf("service %s: advertised %v: %w; stop the program that listens there (see: ss -lntp), or let it listen on other addresses or ports only, as an upstream does", s.Name, s.Advertised, err))
 		}
-		if at := netip.AddrPortFrom(n.self.Address, s.Forward); portFree(at, false) != nil {
-			errs = append(errs, fmt.Errorf("service %s: forwarding port %v: %w; stop the program that has it (see: ss -lntp), or set forward to a free one", s.Name, at, unix.EADDRINUSE))
-		}
+		forward := netip.AddrPortFrom(n.self.Address, s.Forward)
+		taken(portFree(forward, false), "forward", "service "+s.Name+": forwarding port", forward)
 	}
 	return errors.Join(errs...)
 }
