@@ -83,6 +83,13 @@ func (h *Host) Processes() []*Process {
 	return slices.Clone(h.processes)
 }
 
+// Crashed reports whether the host was crashed and not rebooted since.
+func (h *Host) Crashed() bool {
+	h.mu.Lock()
+	defer h.mu.Unlock()
+	return h.crashed
+}
+
 // Crash ends the whole host at once: first nothing it sends counts any more (its cable is
 // dead), then every process is killed. It returns when they are gone.
 func (h *Host) Crash() error {

@@ -1,0 +1,130 @@
+package drill
+
+import (
+	"context"
+	"errors"
+	"fmt"
+	"os"
+	"time"
+
+	"golang.org/x/sync/errgroup"
+
+	"github.com/ftgw/ftgw/internal/crashpoint"
+	"github.com/ftgw/ftgw/internal/lab"
+)
+
+const duplexWait = 30 * time.Second
+
+// pair is the lab that the rounds of one scenario share.
+type pair struct {
+	program  string
+	scenario Scenario
+	lab      *lab.Lab // nil until the first round, and after one that failed
+}
+
+// prepare brings both hosts up and waits until they are in duplex.
+func (p *pair) prepare(ctx context.Context) error {
+	first := p.lab == nil
+	if first {
+		l, err := lab.New(p.scenario.Options)
+		if err != nil {
+			return err
+		}
+		p.lab = l
+		if err := l.WriteConfig(p.scenario.Config); err != nil {
+			return err
+		}
+	}
+	var g errgroup.Group
+	for _, h := range []*lab.Host{p.lab.A, p.lab.B} {
+		g.Go(func() error { return p.revive(h, !first && p.scenario.Fresh) })
+	}
+	if err := g.Wait(); err != nil {
+		return fmt.Errorf("prepare the pair: %w", err)
+	}
+	ctx, cancel := context.WithTimeout(ctx, duplexWait)
+	defer cancel()
+	if err := p.lab.AwaitDuplex(ctx); err != nil {
+		return fmt.Errorf("prepare the pair: %w", err)
+	}
+	return nil
+}
+
+// revive makes a host run with a whole cable, and starts what does not run.
+func (p *pair) revive(h *lab.Host, reboot bool) error {
+	if err := os.Remove(armFile(h)); err != nil && !errors.Is(err, os.ErrNotExist) {
+		return err
+	}
+	if reboot || h.Crashed() {
+		if err := h.Reboot(); err != nil {
+			return err
+		}
+	} else if err := h.Mend(); err != nil {
+		return err
+	}
+	if err := os.Truncate(h.JournalPath(), 0); err != nil && !errors.Is(err, os.ErrNotExist) {
+		return err
+	}
+	if n := h.Node(); n != nil && crashpoint.Stopped(n.PID()) {
+		if err := n.Kill(); err != nil {
+			return err
+		}
+		<-n.Done()
+	}
+	if n := h.Node(); n == nil || n.Exited() {
+		env := []string{crashpoint.Env + "=@" + armFile(h)}
+		if _, err := h.StartNodeEnv(p.program, env, "--log-level", "debug"); err != nil {
+			return err
+		}
+	}
+	if !running(h, "app") {
+		if _, err := h.StartApp(p.program); err != nil {
+			return err
+		}
+	}
+	return nil
+}
+
+// running reports whether the latest process of that name on a host lives.
+func running(h *lab.Host, name string) bool {
+	alive := false
+	for _, p := range h.Processes() {
+		if p.Name == name {
+			alive = !p.Exited()
+		}
+	}
+	return alive
+}
+
+// discard closes the lab, so that the next round gets a new one.
+func (p *pair) discard() error {
+	if p.lab == nil {
+		return nil
+	}
+	l := p.lab
+	p.lab = nil
+	return l.Close()
+}
+
+// roles tells the hosts apart, with what their nodes counted so far.
+func (p *pair) roles(ctx context.Context) (primary, backup *lab.Host, counts map[*lab.Host]lab.ServiceStatus, err error) {
+	counts = make(map[*lab.Host]lab.ServiceStatus)
+	for _, h := range []*lab.Host{p.lab.A, p.lab.B} {
+		s, err := h.Await(ctx, "a role", func(lab.ServiceStatus) bool { return true })
+		if err != nil {
+			return nil, nil, nil, err
+		}
+		counts[h] = s
+		switch s.Role {
+		case "primary":
+			primary = h
+		case "backup":
+			backup = h
+		}
+	}
+	if primary == nil || backup == nil {
+		return nil, nil, nil, fmt.Errorf("a is %s and b is %s, want a primary and a backup",
+			counts[p.lab.A].Role, counts[p.lab.B].Role)
+	}
+	return primary, backup, counts, nil
+}
