@@ -58,6 +58,21 @@ func Install(spec Spec) (*Bundle, error) {
 	return b, nil
 }
 
+// Restore puts the rules back in force where somebody took them away or changed them. Then
+// it reports true, and there is no lease until the next Renew.
+func (b *Bundle) Restore() (bool, error) {
+	b.mu.Lock()
+	defer b.mu.Unlock()
+	present, err := b.present()
+	if err == nil && !present {
+		err = b.install()
+	}
+	if err != nil {
+		return false, fmt.Errorf("restore table %s: %w", b.spec.table(), explain(err))
+	}
+	return !present, nil
+}
+
 // Egress reports whether the lease is asked for at the interface's egress hook too. If not,
 // because the kernel lacks it or the specification an interface, packets that already wait in
 // the kernel when the lease ends can still leave, after seconds even; say so in the log.

@@ -90,6 +90,9 @@ func (n *node) buildPackets(undo *undoList) error {
 		return err
 	}
 	undo.add(b.Close)
+	if !b.Egress() {
+		n.log.Warn("the kernel has no egress hook (Linux 5.16): segments that it already holds when a lease ends can still leave")
+	}
 	n.rules = b
 	_, err = address.Setup(n.iface, n.addresses())
 	return err

@@ -171,6 +171,7 @@ func (n *node) run(ctx context.Context) error {
 	part(n.arp.Run)
 	part(n.keepEpochs)
 	part(n.keepLease)
+	part(n.keepRules)
 	part(n.keepFlows)
 	part(n.resolvePeer)
 	part(func(ctx context.Context) error { return serveSocket(ctx, n.socket, n.status) })

@@ -194,6 +194,26 @@ func (n *node) keepLease(ctx context.Context) error {
 	}
 }
 
+// keepRules puts the rules back when somebody flushes them. Meanwhile the second fence keeps
+// this host silent.
+func (n *node) keepRules(ctx context.Context) error {
+	t := time.NewTicker(time.Second)
+	defer t.Stop()
+	for {
+		select {
+		case <-ctx.Done():
+			return nil
+		case <-t.C:
+		}
+		switch restored, err := n.rules.Restore(); {
+		case err != nil:
+			n.log.Error("cannot see after the rules", "error", err)
+		case restored:
+			n.log.Warn("somebody removed or changed the nftables rules; they are back in force")
+		}
+	}
+}
+
 // keepFlows lets flows expire and forgets those whose sockets are gone.
 func (n *node) keepFlows(ctx context.Context) error {
 	const expireEvery, sweepEvery = 200 * time.Millisecond, 2 * time.Second
