@@ -46,12 +46,18 @@ func checkNodes(f *findings, c *Config) {
 		f.add("node", "write a [[node]] with name and address for each host", "there are %d nodes, two are needed", len(c.Nodes))
 	}
 	names, addresses := seen{}, seen{}
+	witness := ""
 	for i, n := range c.Nodes {
 		at := index("node", i)
 		checkName(f, at+".name", n.Name)
 		names.check(f, at+".name", n.Name)
-		if n.Witness {
-			f.add(at+".witness", "leave the witness out: claims are then decided by the pair alone", "a witness is not available in this version")
+		if n.Witness && witness != "" {
+			f.add(at+".witness", "keep one: two could grant a claim to each side", "%s is a witness already", witness)
+		} else if n.Witness {
+			witness = at
+		}
+		if n.Witness && n.Fence != "" {
+			f.add(at+".fence", "leave it out: a witness serves nothing, so nobody has to power it off", "a witness has a fence command")
 		}
 		if f.has(at + ".address") {
 			continue
@@ -154,7 +160,7 @@ func checkTiming(f *findings, t Timing) {
 	}{
 		{"heartbeat", t.Heartbeat}, {"suspect_after", t.SuspectAfter}, {"probe_every", t.ProbeEvery},
 		{"hang_timeout", t.HangTimeout}, {"lease", t.Lease}, {"start_wait", t.StartWait},
-		{"confirm_timeout", t.ConfirmTimeout}, {"gossip_probe", t.GossipProbe},
+		{"fence_timeout", t.FenceTimeout}, {"confirm_timeout", t.ConfirmTimeout}, {"gossip_probe", t.GossipProbe},
 		{"gossip_timeout", t.GossipTimeout}, {"rejoin_every", t.RejoinEvery},
 	}
 	for _, d := range durations {

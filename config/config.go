@@ -34,7 +34,10 @@ type Config struct {
 type Node struct {
 	Name    string     `toml:"name"`    // letters, digits, '-', '_' and '.'
 	Address netip.Addr `toml:"address"` // its own address, never an advertised one
-	Witness bool       `toml:"witness"` // votes on takeovers and serves nothing
+	Witness bool       `toml:"witness"` // grants takeovers and serves nothing; at most one node
+	// Fence is a shell command by which the other nodes power this one off; exit status 0 says
+	// that it is off. Empty: there is none.
+	Fence string `toml:"fence"`
 }
 
 // Service is one advertised address and the pair of nodes that serves it.
@@ -78,6 +81,7 @@ type Timing struct {
 	HangTimeout    time.Duration `toml:"hang_timeout"`    // silence of a daemon whose kernel answers
 	Lease          time.Duration `toml:"lease"`           // how long a stopped speaker goes on speaking
 	StartWait      time.Duration `toml:"start_wait"`      // before a node alone claims an empty address
+	FenceTimeout   time.Duration `toml:"fence_timeout"`   // a fence command that takes longer has failed
 	ConfirmTimeout time.Duration `toml:"confirm_timeout"` // unconfirmed input: the flow falls to simplex
 	GossipProbe    time.Duration `toml:"gossip_probe"`    // between two membership probes
 	GossipTimeout  time.Duration `toml:"gossip_timeout"`  // answer to a membership probe
@@ -120,6 +124,15 @@ func (c *Config) Node(name string) (Node, bool) {
 // len(Nodes) it decides which epochs a node may claim (invariant I5).
 func (c *Config) Index(name string) int {
 	return slices.IndexFunc(c.Nodes, func(n Node) bool { return n.Name == name })
+}
+
+// Witness returns the witness and whether there is one.
+func (c *Config) Witness() (Node, bool) {
+	i := slices.IndexFunc(c.Nodes, func(n Node) bool { return n.Witness })
+	if i < 0 {
+		return Node{}, false
+	}
+	return c.Nodes[i], true
 }
 
 // Peer returns the other node of a service's pair. It reports false when this node does not

@@ -23,6 +23,7 @@ func Default() Config {
 			HangTimeout:    time.Second,
 			Lease:          300 * time.Millisecond,
 			StartWait:      5 * time.Second,
+			FenceTimeout:   30 * time.Second,
 			ConfirmTimeout: time.Second,
 			GossipProbe:    25 * time.Millisecond,
 			GossipTimeout:  10 * time.Millisecond,
