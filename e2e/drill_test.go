@@ -1,0 +1,59 @@
+package e2e
+
+import (
+	"context"
+	"errors"
+	"os"
+	"path/filepath"
+	"strings"
+	"testing"
+
+	"github.com/ftgw/ftgw/internal/lab/client"
+	"github.com/ftgw/ftgw/internal/lab/drill"
+	"github.com/ftgw/ftgw/internal/lab/labtest"
+)
+
+// TestDrill plays every scenario as `ftgw drill` does.
+func TestDrill(t *testing.T) {
+	labtest.Require(t)
+	for _, s := range drill.All() {
+		t.Run(s.Name, func(t *testing.T) {
+			report, err := drill.Run(t.Context(), drill.Options{Scenarios: []drill.Scenario{s}, Seed: 1,
+				FtgwPath: program, Progress: t.Output()})
+			if err != nil || !report.Passed {
+				t.Error(err)
+			}
+		})
+	}
+}
+
+// TestDrillThatFails shows that a broken promise is noticed, and what explains it kept.
+func TestDrillThatFails(t *testing.T) {
+	labtest.Require(t)
+	t.Setenv("TMPDIR", t.TempDir())
+	s := drill.Scenario{Name: "test/wrong", Run: func(ctx context.Context, r *drill.Round) error {
+		q := client.Status("wrong", 500)
+		q.Status = 200
+		r.Report.Add(r.Client.Once(ctx, q))
+		return r.Inject("nothing", func() error { return nil })
+	}}
+	report, err := drill.Run(t.Context(), drill.Options{Scenarios: []drill.Scenario{s}, FtgwPath: program, Progress: t.Output()})
+	if !errors.Is(err, drill.ErrBroken) {
+		t.Fatal(err)
+	}
+	r := report.Scenarios[0].Rounds[0]
+	if report.Passed || r.Passed || r.Client.ErrorStatuses != 1 || len(r.Reasons) != 1 {
+		t.Errorf("%+v", r)
+	}
+	for _, name := range []string{"a.pcap", "b.pcap", "a.journal", "result.json", "merged.log"} {
+		if i, err := os.Stat(filepath.Join(r.Evidence, name)); err != nil || i.Size() == 0 {
+			t.Errorf("%s: %v", name, err)
+		}
+	}
+	log, err := os.ReadFile(filepath.Join(r.Evidence, "merged.log"))
+	for _, part := range []string{"a/ftgw[", "b/ftgw[", "drill", "FAILED: status"} {
+		if err != nil || !strings.Contains(string(log), part) {
+			t.Errorf("the log has no %q: %v", part, err)
+		}
+	}
+}
