@@ -1,10 +1,13 @@
 package e2e
 
 import (
+	"context"
+	"fmt"
 	"testing"
 	"time"
 
 	"github.com/ftgw/ftgw/internal/lab"
+	"github.com/ftgw/ftgw/internal/lab/client"
 )
 
 // A pair becomes a pair again when the dead host comes back, and then survives the death of
@@ -40,4 +43,46 @@ func TestPairIsReunited(t *testing.T) {
 		}
 	}
 	x.executions()
+}
+
+// Connections from the time alone go on, and end at the next exchange boundary once there is a
+// pair again; idle ones end by themselves. No request is lost by it.
+func TestSimplexConnectionsAreTurnedOver(t *testing.T) {
+	x := start(t, lab.Options{}, lab.Config{})
+	ctx := context.Background()
+	var open []*client.Conn
+	for i := range 6 {
+		c, err := x.client.Dial(ctx)
+		x.must(err)
+		defer c.Close()
+		x.report.Add(c.Do(ctx, client.Bytes(fmt.Sprintf("before%d", i), 2000)))
+		open = append(open, c)
+	}
+	x.must(x.A.Crash())
+	x.until("b serves alone", 3*time.Second, func() bool { return x.service(x.B).Role == "sole" })
+	for i, c := range open {
+		x.report.Add(c.Do(ctx, client.Bytes(fmt.Sprintf("alone%d", i), 2000)))
+		if !c.Usable() {
+			t.Error("closed though there is no pair")
+		}
+	}
+	x.must(x.A.Reboot())
+	x.app(x.A)
+	x.node(x.A)
+	x.duplex()
+	for i, c := range open[:3] {
+		x.report.Add(c.Do(ctx, client.Bytes(fmt.Sprintf("again%d", i), 2000)))
+		if c.Usable() {
+			t.Error("a busy connection was not turned over")
+		}
+	}
+	x.until("no simplex flow left", 15*time.Second, func() bool { return x.service(x.B).Flows.Simplex == 0 })
+	c, err := x.client.Dial(ctx)
+	x.must(err)
+	defer c.Close()
+	x.report.Add(c.Do(ctx, client.Bytes("fresh", 2000)))
+	if n := x.service(x.A).Flows.Duplex; n == 0 {
+		t.Error("the fresh connection is not held by both")
+	}
+	x.whole()
 }

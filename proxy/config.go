@@ -26,6 +26,12 @@ type Config struct {
 	IdleTimeout     time.Duration // between requests; default 75 s
 	DrainTimeout    time.Duration // longest silence while a closed connection is drained; default 10 s
 
+	// TurnOver reports whether a connection should end at the next exchange boundary so that
+	// the client's next one is held by both hosts: the flow is simplex and the peer is in sync.
+	// It is asked once for each request, and while a connection idles. Default: never.
+	TurnOver     func(rewrite.FlowID) bool
+	TurnOverIdle time.Duration // idle time after which such a connection is closed; default 5 s
+
 	// Permit is asked before each request goes to the upstream. It may wait, as a host does that
 	// stood still and has not found out yet whether another serves in its place; an error ends
 	// the connection in silence. Default: always nil.
@@ -45,6 +51,10 @@ func (c Config) withDefaults() Config {
 	c.ResponseTimeout = cmp.Or(c.ResponseTimeout, time.Minute)
 	c.IdleTimeout = cmp.Or(c.IdleTimeout, 75*time.Second)
 	c.DrainTimeout = cmp.Or(c.DrainTimeout, 10*time.Second)
+	c.TurnOverIdle = cmp.Or(c.TurnOverIdle, 5*time.Second)
+	if c.TurnOver == nil {
+		c.TurnOver = func(rewrite.FlowID) bool { return false }
+	}
 	if c.Permit == nil {
 		c.Permit = func(context.Context) error { return nil }
 	}

@@ -98,6 +98,7 @@ func (x *executor) answer(r *request) error {
 	if x.flow.s.cfg.Permit(x.ctx) != nil {
 		return errDropped
 	}
+	r.close = r.close || x.flow.s.cfg.TurnOver(x.flow.id)
 	end := x.offset()
 	attempt := "1"
 	if x.first {
@@ -169,8 +170,7 @@ func (x *executor) store(rec Record, body io.ReaderAt) error {
 // errQuiet or errDropped.
 func (x *executor) read() (*request, error) {
 	cfg := &x.flow.s.cfg
-	x.src.deadline, x.src.patience = time.Time{}, cfg.IdleTimeout
-	if _, err := x.br.Peek(1); err != nil {
+	if err := x.await(); err != nil {
 		if isEOF(err) || isTimeout(err) {
 			return nil, errQuiet
 		}

@@ -17,6 +17,8 @@ type flow struct {
 	born time.Time
 	wake chan struct{} // holds one token when something under mu changed
 
+	idleness idleness // of its executor
+
 	mu       sync.Mutex
 	conn     *net.TCPConn // nil until accepted
 	duty     Duty         // 0 until accepted

@@ -183,9 +183,10 @@ func (t *Table) Sweep(advertised netip.AddrPort, live func(client netip.AddrPort
 	return gone
 }
 
-// Count says how many flows of a service there are, by mode.
+// Count says how many flows of a service there are, by mode. Flows that a FIN or RST has
+// begun to end are Closing, whatever their mode: TIME_WAIT is no connection to be saved.
 type Count struct {
-	Duplex, Simplex, Relay, HalfOpen int
+	Duplex, Simplex, Relay, HalfOpen, Closing int
 }
 
 // Count counts the flows of a service.
@@ -196,6 +197,8 @@ func (t *Table) Count(advertised netip.AddrPort) Count {
 		case f.id.Advertised != advertised:
 		case f.phase < established:
 			c.HalfOpen++
+		case f.closing:
+			c.Closing++
 		case f.mode == Duplex:
 			c.Duplex++
 		case f.mode == Simplex:

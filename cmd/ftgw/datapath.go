@@ -322,6 +322,7 @@ func (d *datapath) count(advertised netip.AddrPort) rewrite.Count {
 		sum.Simplex += c.Simplex
 		sum.Relay += c.Relay
 		sum.HalfOpen += c.HalfOpen
+		sum.Closing += c.Closing
 	})
 	return sum
 }

@@ -64,7 +64,9 @@ type node struct {
 	mac struct {
 		sync.Mutex
 		addr   string
-		doubts int // answers in a row that name another one
+		doubts int       // answers in a row that name another one
+		since  time.Time // the first of them
+		asking bool
 	}
 	defended time.Time // an advertised address, the last time; the ARP reader's goroutine only
 	leaving  atomic.Bool

@@ -157,12 +157,15 @@ func (w wire) Answered(addr netip.Addr, mac net.HardwareAddr) {
 // Foreign answers a stranger's claim by an announcement, as RFC 5227 §2.4 defends an address.
 // The peer's own claim is for the director to judge.
 func (w wire) Foreign(v netip.Addr, mac net.HardwareAddr) {
-	w.n.log.Warn("another station claims the advertised address", "address", v, "mac", mac)
 	const pause = time.Second // so that two who defend the same address do not fill the network
-	if w.n.fromPeer(mac) || time.Since(w.n.defended) < pause {
+	if time.Since(w.n.defended) < pause {
 		return
 	}
 	w.n.defended = time.Now()
+	w.n.log.Warn("another station claims the advertised address", "address", v, "mac", mac.String())
+	if w.n.fromPeer(mac) {
+		return
+	}
 	if err := w.n.arp.Announce(v); err != nil {
 		w.n.log.Error("cannot defend the address", "address", v, "error", err)
 	}

@@ -2,7 +2,6 @@ package main
 
 import (
 	"context"
-	"net"
 	"net/netip"
 	"time"
 
@@ -176,6 +175,16 @@ func (n *node) permit(ctx context.Context) error {
 	return nil
 }
 
+// turnOver reports whether a flow stems from a time when this host was alone, though there is
+// a pair again.
+func (n *node) turnOver(id rewrite.FlowID) bool {
+	if !n.dir.status.Load().Paired {
+		return false
+	}
+	mode, ok := n.data.mode(id)
+	return ok && mode == rewrite.Simplex
+}
+
 // keepLease renews the lease while the director allows it. It passes through every table's
 // lock, so that a verdict loop that stands still loses the lease as well.
 func (n *node) keepLease(ctx context.Context) error {
@@ -214,7 +223,8 @@ func (n *node) keepRules(ctx context.Context) error {
 	}
 }
 
-// keepFlows lets flows expire and forgets those whose sockets are gone.
+// keepFlows lets flows expire, turns over those that only this host holds, and forgets those
+// whose sockets are gone.
 func (n *node) keepFlows(ctx context.Context) error {
 	const expireEvery, sweepEvery = 200 * time.Millisecond, 2 * time.Second
 	t := time.NewTicker(expireEvery)
@@ -233,6 +243,7 @@ func (n *node) keepFlows(ctx context.Context) error {
 		swept = time.Now()
 		for _, v := range n.services {
 			n.sweep(v.cfg.Advertised)
+			v.proxy.TurnOver()
 		}
 	}
 }
@@ -257,39 +268,4 @@ func (n *node) resolvePeer(ctx context.Context) error {
 		n.peerMAC(mac)
 	}
 	return nil // the run is over, or Answered will tell
-}
-
-// peerMAC puts the peer's Ethernet address into the rules where it is new. Clones are taken
-// from that address alone, so one forged ARP frame must not replace it: whoever claims another
-// one is asked again, and must have answered several times without the known one doing so.
-func (n *node) peerMAC(mac net.HardwareAddr) {
-	const enough = 3
-	n.mac.Lock()
-	defer n.mac.Unlock()
-	switch {
-	case n.mac.addr == mac.String():
-		n.mac.doubts = 0
-		return
-	case n.mac.addr == "":
-	default:
-		if n.mac.doubts++; n.mac.doubts < enough {
-			n.log.Warn("the peer's address is claimed by another station", "mac", mac, "known", n.mac.addr)
-			if err := n.arp.Probe(n.peer.Address); err != nil {
-				n.log.Debug("probe not sent", "target", n.peer.Address, "error", err)
-			}
-			return
-		}
-	}
-	if err := n.rules.UpdatePeerMAC(n.peer.Address, mac); err != nil {
-		n.log.Error("cannot put the peer's Ethernet address into the rules", "mac", mac, "error", err)
-		return
-	}
-	n.mac.addr, n.mac.doubts = mac.String(), 0
-}
-
-// fromPeer reports whether mac is the peer's as far as is known.
-func (n *node) fromPeer(mac net.HardwareAddr) bool {
-	n.mac.Lock()
-	defer n.mac.Unlock()
-	return n.mac.addr == "" || n.mac.addr == mac.String()
 }

@@ -1,0 +1,64 @@
+package proxy
+
+import (
+	"sync"
+	"time"
+)
+
+// idleness says whether an executor waits for the first byte of a request, when it may be
+// interrupted: at any other time the read deadline belongs to the request.
+type idleness struct {
+	mu   sync.Mutex
+	idle bool
+}
+
+func (i *idleness) set(idle bool) {
+	i.mu.Lock()
+	i.idle = idle
+	i.mu.Unlock()
+}
+
+// await waits for the first byte of the next request. Its errors are those of Peek; a timeout
+// means that the connection has idled for long enough.
+func (x *executor) await() error {
+	if x.br.Buffered() > 0 {
+		return nil
+	}
+	f, cfg := x.flow, &x.flow.s.cfg
+	x.src.deadline = time.Time{}
+	begin := time.Now()
+	f.idleness.set(true)
+	defer f.idleness.set(false)
+	for {
+		limit := cfg.IdleTimeout
+		if cfg.TurnOver(f.id) {
+			limit = min(limit, cfg.TurnOverIdle)
+		}
+		x.src.patience = max(time.Millisecond, limit-time.Since(begin))
+		_, err := x.br.Peek(1)
+		if !isTimeout(err) || time.Since(begin) >= limit {
+			return err
+		}
+	}
+}
+
+// TurnOver makes connections that idle look again whether they should end. The packet layer
+// calls it when a pair is formed, and now and then while flows are simplex.
+func (s *Server) TurnOver() {
+	s.mu.Lock()
+	defer s.mu.Unlock()
+	for id, f := range s.table {
+		if f.conn != nil && s.cfg.TurnOver(id) {
+			f.nudge()
+		}
+	}
+}
+
+// nudge ends an idle wait.
+func (f *flow) nudge() {
+	f.idleness.mu.Lock()
+	defer f.idleness.mu.Unlock()
+	if f.idleness.idle {
+		f.conn.SetReadDeadline(time.Unix(1, 0)) // fails on a closed connection only
+	}
+}
