@@ -45,7 +45,6 @@ func (n *Node) handle(r received, now time.Time) Reason {
 	}
 	foreign := n.Owns(p.SenderIP)
 	if foreign {
-		n.cfg.Log.Warn("another station claims an owned address", "address", p.SenderIP, "mac", p.SenderHardwareAddr)
 		n.cfg.Handler.Foreign(p.SenderIP, p.SenderHardwareAddr)
 	}
 	if isStale(r, now) {
