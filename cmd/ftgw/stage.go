@@ -175,6 +175,16 @@ func (n *node) permit(ctx context.Context) error {
 	return nil
 }
 
+// turnOver reports whether a flow stems from a time when this host was alone, though there is
+// a pair again.
+func (n *node) turnOver(id rewrite.FlowID) bool {
+	if !n.dir.status.Load().Paired {
+		return false
+	}
+	mode, ok := n.data.mode(id)
+	return ok && mode == rewrite.Simplex
+}
+
 // keepLease renews the lease while the director allows it. It passes through every table's
 // lock, so that a verdict loop that stands still loses the lease as well.
 func (n *node) keepLease(ctx context.Context) error {
@@ -213,7 +223,8 @@ func (n *node) keepRules(ctx context.Context) error {
 	}
 }
 
-// keepFlows lets flows expire and forgets those whose sockets are gone.
+// keepFlows lets flows expire, turns over those that only this host holds, and forgets those
+// whose sockets are gone.
 func (n *node) keepFlows(ctx context.Context) error {
 	const expireEvery, sweepEvery = 200 * time.Millisecond, 2 * time.Second
 	t := time.NewTicker(expireEvery)
@@ -232,6 +243,7 @@ func (n *node) keepFlows(ctx context.Context) error {
 		swept = time.Now()
 		for _, v := range n.services {
 			n.sweep(v.cfg.Advertised)
+			v.proxy.TurnOver()
 		}
 	}
 }
