@@ -67,6 +67,7 @@ func (f *flow) sackBoth(s *Segment) (emptied bool) {
 		return false
 	}
 	f.sackHeld = true
+	both.n = min(both.n, f.sack.n) // one block may have become two, for which there is no room
 	s.TrimSACK(both.all())
 	return both.n == 0
 }
