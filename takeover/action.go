@@ -17,6 +17,9 @@ const (
 	ProbeGateway              // one for the probe address
 	ProbeAdvertised           // one for the advertised address
 	WriteEpoch                // put Epoch on disk: EpochWritten or EpochWriteFailed follows
+	AskGrant                  // ask the witness for Epoch after Base: Granted or Denied follows, or nothing
+	FencePeer                 // run the peer's fence command for the claim of Epoch: PeerFenced or FenceFailed follows
+	ReportSilent              // tell the witness that this node serves nothing under an epoch below Epoch
 
 	// Serving.
 
@@ -37,7 +40,7 @@ const (
 // String returns the name used in transcripts and logs.
 func (d Do) String() string {
 	names := [dos]string{"probe-connect", "probe-peer", "probe-gateway", "probe-advertised",
-		"write-epoch", "publish", "abandon-peer", "promote", "open-gate", "close-gate", "own", "disown",
+		"write-epoch", "ask-grant", "fence-peer", "report-silent", "publish", "abandon-peer", "promote", "open-gate", "close-gate", "own", "disown",
 		"announce", "release-held", "duplex", "fence"}
 	if d < Do(dos) {
 		return names[d]
@@ -49,7 +52,7 @@ func (d Do) String() string {
 // for probes and writes, begun) before the next.
 type Action struct {
 	Do             Do
-	Epoch          Epoch
+	Epoch, Base    Epoch
 	Boot           Boot
 	Speaker, Owner bool
 	Empty          bool
@@ -60,8 +63,12 @@ type Action struct {
 func (a Action) String() string {
 	var b strings.Builder
 	b.WriteString(a.Do.String())
-	if a.Do == WriteEpoch || a.Do == Promote || a.Do == Duplex {
+	switch a.Do {
+	case WriteEpoch, Promote, Duplex, AskGrant, FencePeer, ReportSilent:
 		fmt.Fprintf(&b, " epoch=%d", a.Epoch)
+	}
+	if a.Do == AskGrant {
+		fmt.Fprintf(&b, " base=%d", a.Base)
 	}
 	if a.Boot != (Boot{}) {
 		fmt.Fprintf(&b, " boot=%v", a.Boot)

@@ -2,12 +2,17 @@ package takeover
 
 import "time"
 
-// claim is a decision to serve alone that is not carried out yet. The epoch's number is being
-// written; a witness' grant and a fence command belong before that.
+// claim is a decision to serve alone that is not carried out yet; grant.go has its steps.
 type claim struct {
 	epoch Epoch
 	why   string
-	sure  bool // it rests on R, which no sign of life undoes
+	sure  bool          // it rests on R, which no sign of life undoes
+	at    time.Duration // it was decided
+
+	granted bool // by the witness
+	fencing bool // the fence command runs
+	fenced  bool // and the peer is off
+	writing bool // the number is on its way to disk
 }
 
 // cause is why voice and answers are withheld.
@@ -52,24 +57,35 @@ func (m *Machine) claimEmpty(why string) {
 func (m *Machine) begin(why string, sure bool) {
 	if m.claim != nil {
 		m.claim.sure = m.claim.sure || sure
+		m.advance()
 		return
 	}
 	if m.now < m.retry {
 		return
 	}
+	base := m.epoch
+	if !m.inPair() {
+		base = m.seen // without flows to save, this node may claim after whatever was
+	}
 	m.seen = m.seen.Next(m.cfg.Index, m.cfg.Nodes)
-	m.claim = &claim{epoch: m.seen, why: why, sure: sure}
+	m.claim = &claim{epoch: m.seen, why: why, sure: sure, at: m.now}
 	m.adopt = 0
 	m.why = why
-	m.do(Action{Do: WriteEpoch, Epoch: m.seen, Why: why})
+	if m.cfg.Witness {
+		m.do(Action{Do: AskGrant, Epoch: m.seen, Base: base, Empty: !m.inPair(), Why: why})
+	}
+	m.advance()
 }
 
-// callOff drops a claim that is not carried out. Its number was told to nobody, so the disk
-// may forget it again; otherwise a restart would fence a peer that did nothing wrong.
+// callOff drops a claim that is not carried out. No peer was told its number, so the disk may
+// forget it again; otherwise a restart would fence a peer that did nothing wrong.
 func (m *Machine) callOff(why string) {
+	written := m.claim.writing
 	m.claim = nil
 	m.why = why
-	m.do(Action{Do: WriteEpoch, Epoch: m.epoch, Why: "claim called off: " + why})
+	if written {
+		m.do(Action{Do: WriteEpoch, Epoch: m.epoch, Why: "claim called off: " + why})
+	}
 }
 
 func (m *Machine) epochWritten(e Epoch) {

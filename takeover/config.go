@@ -10,6 +10,9 @@ type Config struct {
 	Index, Nodes int  // place of this node in the service's list: it claims epochs ≡ Index mod Nodes
 	Primary      bool // the default role: first in the list, and so executor and speaker
 
+	Witness   bool // a claim needs a witness' grant
+	FencePeer bool // the peer has a fence command, which a claim on its silence needs
+
 	SuspectAfter time.Duration // silence of the peer's daemon that starts the probing
 	ProbeEvery   time.Duration // between two probes
 	Probes       int           // probes in a round; without an answer to any, the host is dead

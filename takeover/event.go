@@ -71,14 +71,24 @@ const (
 	EpochWritten     // Epoch is on disk, fsync included
 	EpochWriteFailed // or it is not: Epoch
 	FenceDone        // the flows of a fenced node are dead
-	kinds            = iota
+
+	// The witness, and the fence command.
+
+	Granted     // the witness grants Epoch to this node
+	Denied      // or does not: Epoch, Held, Against, Why
+	Superseded  // the witness granted Epoch to the peer
+	PeerFenced  // the fence command, for the claim of Epoch, powered the peer off
+	FenceFailed // or did not
+	Progress    // a client acknowledged more of a flow for which the peer speaks
+	kinds       = iota
 )
 
 // String returns the name used in transcripts and logs.
 func (k Kind) String() string {
 	names := [kinds]string{"tick", "sign", "session-up", "session-down", "peer-state", "peer-leaving",
 		"refused", "connected", "answer-peer", "answer-gateway", "answer-advertised", "gossip-dead",
-		"epoch-written", "epoch-write-failed", "fence-done"}
+		"epoch-written", "epoch-write-failed", "fence-done", "granted", "denied", "superseded", "peer-fenced",
+		"fence-failed", "progress"}
 	if k < Kind(kinds) {
 		return names[k]
 	}
@@ -95,4 +105,7 @@ type Event struct {
 	Peer    View
 	Echo    time.Duration // this node's stamp (its Now) in the newest heartbeat that the peer has had
 	Unequal bool          // the kernels' settings differ, so no pair can be formed
+	Held    Epoch         // the highest that the witness has granted
+	Against bool          // it granted Held to the peer, after the epoch that is in force here
+	Why     string        // for a person
 }

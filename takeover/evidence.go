@@ -4,14 +4,15 @@ import "time"
 
 // evidence is what this node knows about the life of its peer and of its own link.
 type evidence struct {
-	since  time.Duration // nothing from before counts: start, resumption, return of the link
-	heard  time.Duration // the last S
-	echo   time.Duration // the newest own stamp that the peer echoed
-	gone   string        // R, in words; empty: not so
-	link   time.Duration // the own link last showed that it lives: G or S
-	linked bool          // G was there at least once
-	round  round
-	next   time.Duration // the next round may begin
+	since    time.Duration // nothing from before counts: start, resumption, return of the link
+	heard    time.Duration // the last S
+	progress time.Duration // a client last showed that the peer speaks
+	echo     time.Duration // the newest own stamp that the peer echoed
+	gone     string        // R, in words; empty: not so
+	link     time.Duration // the own link last showed that it lives: G or S
+	linked   bool          // G was there at least once
+	round    round
+	next     time.Duration // the next round may begin
 
 	downAt    time.Duration // the session broke
 	connectAt time.Duration // the next connect is due
@@ -37,7 +38,7 @@ func (m *Machine) sign() {
 	if m.role == Joining {
 		m.ev.gone = ""
 	}
-	if m.claim != nil && !m.claim.sure {
+	if m.claim != nil && !m.claim.sure && !m.claim.granted {
 		m.callOff("the peer gave a sign of life")
 	}
 }
@@ -90,7 +91,7 @@ func (m *Machine) peerState(ev Event) {
 // agreement raises ours before the peer can show it.
 func (m *Machine) learn(e Epoch) {
 	m.seen = max(m.seen, e)
-	if e <= m.epoch {
+	if e <= m.epoch || m.claim != nil && m.claim.granted && e < m.claim.epoch {
 		return
 	}
 	if m.claim != nil {
@@ -240,14 +241,17 @@ func (m *Machine) judgeGoneHost() {
 }
 
 // judgeHung: no S, A, G. The owner waits HangTimeout, for the primary's lease lapses before;
-// the other waits twice as long, so that the owner's daemon has its turn.
+// the other waits twice as long, so that the owner's daemon has its turn. Acknowledgments of
+// what the peer sent are late by a round trip, so they count here alone, where nothing is urgent.
 func (m *Machine) judgeHung(r round) {
-	m.why = "the peer's kernel answers, its daemon does not"
+	const why = "the peer's kernel answers, its daemon does not"
+	hung := min(m.quiet(), m.now-m.ev.progress)
 	switch {
-	case !m.inPair():
-	case m.owner && m.quiet() >= m.cfg.HangTimeout,
-		!m.owner && m.quiet() >= 2*m.cfg.HangTimeout && !r.advertised:
-		m.claimFlows(m.why, false)
+	case m.owner && m.inPair() && hung >= m.cfg.HangTimeout,
+		!m.owner && m.inPair() && hung >= 2*m.cfg.HangTimeout && !r.advertised:
+		m.claimFlows(why, false)
+	case m.claim == nil && m.now >= m.retry:
+		m.why = why
 	}
 }
 

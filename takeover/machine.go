@@ -63,6 +63,7 @@ func (m *Machine) Step(ev Event) []Action {
 		m.stalled(gap)
 	}
 	m.take(ev)
+	m.advance()
 	m.pair()
 	m.conclude()
 	return m.acts
@@ -106,6 +107,18 @@ func (m *Machine) take(ev Event) {
 			m.role = Joining
 			m.do(Action{Do: Publish})
 		}
+	case Granted:
+		m.granted(ev.Epoch)
+	case Denied:
+		m.denied(ev)
+	case Superseded:
+		m.superseded(ev.Epoch)
+	case PeerFenced:
+		m.fenceAnswered(ev.Epoch, true)
+	case FenceFailed:
+		m.fenceAnswered(ev.Epoch, false)
+	case Progress:
+		m.ev.progress = m.now
 	case Tick, GossipDead:
 		// Time alone, or the absence of one S, which the others' absence shows as well.
 	}

@@ -23,6 +23,7 @@ type sim struct {
 	log   []string
 
 	undecidable bool // cut was true since the pair last agreed
+	arbiter     *arbiter
 }
 
 type host struct {
@@ -52,8 +53,12 @@ type delivery struct {
 	sent time.Duration // a heartbeat's stamp
 }
 
-func newSim(seed uint64) *sim {
+func newSim(seed uint64, witness bool) *sim {
 	s := &sim{rnd: rand.New(rand.NewPCG(seed, 1)), gate: true}
+	if witness {
+		s.arbiter = &arbiter{alive: true}
+		s.arbiter.launch(s)
+	}
 	for i := range s.hosts {
 		s.hosts[i] = &host{i: i, up: true, linked: true}
 		s.launch(s.hosts[i])
@@ -71,13 +76,16 @@ func (s *sim) launch(h *host) {
 	h.alive, h.stopped, h.open, h.owner = true, false, false, false
 	h.lease = 0 // a process begins with its gate closed
 	h.session, h.queue, h.heard, h.start = Boot{}, nil, 0, s.now
-	h.m = New(Defaults(h.i, 2), State{Boot: h.boot, Epoch: h.disk})
+	c := Defaults(h.i, 2)
+	c.Witness = s.arbiter != nil
+	h.m = New(c, State{Boot: h.boot, Epoch: h.disk})
 	s.note("%d: process %v starts at epoch %d", h.i, h.boot, h.disk)
 }
 
 func (s *sim) kill(h *host) {
 	h.alive, h.queue = false, nil
 	s.note("%d: process dies", h.i)
+	s.arbiter.lose(s, h)
 	if o := s.other(h); h.up && s.talk() && o.session == h.boot {
 		s.post(o, Event{Kind: SessionDown})
 		o.session = Boot{}
@@ -109,6 +117,7 @@ func (s *sim) delay() time.Duration { return time.Duration(1+s.rnd.IntN(3)) * ti
 func (s *sim) step() error {
 	s.now += time.Millisecond
 	s.wires()
+	s.arbiter.step(s)
 	for _, h := range s.hosts {
 		if h.alive && h.up && !h.stopped {
 			s.process(h)
@@ -138,7 +147,7 @@ func (s *sim) step() error {
 func (s *sim) wires() {
 	a, b := s.hosts[0], s.hosts[1]
 	paired := func(h *host) bool { return h.m.View().Paired }
-	if s.cut {
+	if s.cut && (s.arbiter == nil || s.arbiter.cut[0] || s.arbiter.cut[1]) {
 		s.undecidable = true
 	} else if paired(a) && paired(b) && a.alive && b.alive {
 		s.undecidable = false
@@ -238,6 +247,10 @@ func (s *sim) act(h *host, a Action) {
 		} else if s.talk() {
 			s.post(h, Event{Kind: Refused})
 		}
+	case AskGrant:
+		s.arbiter.tell(s, h, WitnessEvent{Kind: GrantAsked, Epoch: a.Epoch, Base: a.Base, Empty: a.Empty})
+	case ReportSilent:
+		s.arbiter.tell(s, h, WitnessEvent{Kind: NodeSilent, Epoch: a.Epoch})
 	case WriteEpoch:
 		h.disk = a.Epoch
 		s.post(h, Event{Kind: EpochWritten, Epoch: a.Epoch})
@@ -275,7 +288,11 @@ func (s *sim) run(d time.Duration) error {
 // fault breaks one thing at random.
 func (s *sim) fault(partitions bool) {
 	h := s.hosts[s.rnd.IntN(2)]
-	switch n := s.rnd.IntN(8); {
+	faults := 8
+	if s.arbiter != nil {
+		faults = 11
+	}
+	switch n := s.rnd.IntN(faults); {
 	case n == 0 && h.alive && h.up:
 		s.kill(h)
 	case n == 1 && h.up:
@@ -296,6 +313,8 @@ func (s *sim) fault(partitions bool) {
 	case n == 6:
 		s.note("hosts reach each other by ARP only")
 		s.half = true
+	case n >= 8 && n < 11:
+		s.arbiter.fault(s, n-8, h)
 	default:
 		s.mend(s.rnd.IntN(4))
 	}
@@ -304,6 +323,7 @@ func (s *sim) fault(partitions bool) {
 // mend repairs what is broken of one sort, or with 4 everything.
 func (s *sim) mend(what int) {
 	s.note("mended %d", what)
+	s.arbiter.mend(s, what)
 	for _, h := range s.hosts {
 		if what == 0 || what == 4 {
 			h.stopped = false
@@ -341,8 +361,14 @@ func (s *sim) settled() error {
 // TestTwoMachines breaks and mends two hosts at random. Never do two speak (I3), unless they
 // were cut off from each other with the gateway in sight, which cannot be told from two
 // deaths; and once all is mended and quiet, there is one pair with one voice and one owner.
-func TestTwoMachines(t *testing.T) {
-	rounds := 400
+func TestTwoMachines(t *testing.T) { rounds(t, false) }
+
+// TestTwoMachinesAndWitness has partitions in every round, and no exception: never do two speak,
+// except where a host that is cut off from the other is cut off from the witness as well.
+func TestTwoMachinesAndWitness(t *testing.T) { rounds(t, true) }
+
+func rounds(t *testing.T, witness bool) {
+	rounds := 250
 	if testing.Short() {
 		rounds = 60
 	}
@@ -350,8 +376,8 @@ func TestTwoMachines(t *testing.T) {
 		rounds = n // for a long run by hand
 	}
 	for seed := range uint64(rounds) {
-		s := newSim(seed)
-		if err := s.story(seed%4 == 3); err != nil {
+		s := newSim(seed, witness)
+		if err := s.story(witness || seed%4 == 3); err != nil {
 			t.Errorf("seed %d: %v", seed, err)
 			for _, line := range s.log[max(0, len(s.log)-60):] {
 				t.Log(line)
