@@ -30,7 +30,7 @@ type bench struct {
 
 // BenchmarkDuplex measures what a client sees of a pair in duplex, and after each load the
 // same load without ftgw: direct-ratio is how many times as long (or as few a second) it takes
-// with ftgw. The µs-cpu metrics are processor time of the two daemons. Client, router and both
+// with ftgw. The cpu metrics are processor time of the two daemons. Client, router and both
 // hosts share the processors of this machine, so that all figures are of the whole lab.
 func BenchmarkDuplex(b *testing.B) {
 	x := startBench(b)
@@ -121,7 +121,7 @@ func (x *bench) request1K(b *testing.B) {
 	}
 	before := x.cpu(b)
 	via := run(x.via, func(int) bool { return b.Loop() })
-	x.perRequest(b, before, len(via))
+	x.perRequest(b, before, len(via), time.Microsecond, "µs")
 	plain := run(x.direct, func(i int) bool { return i < len(via) })
 	b.ReportMetric(micros(via[len(via)/2]), "median-µs")
 	b.ReportMetric(micros(via[len(via)*99/100]), "p99-µs")
@@ -146,7 +146,7 @@ func (x *bench) requests32(b *testing.B) {
 		via += run(x.via)
 		rounds++
 	}
-	x.perRequest(b, before, rounds*conns*each)
+	x.perRequest(b, before, rounds*conns*each, time.Microsecond, "µs")
 	for range rounds {
 		plain += run(x.direct)
 	}
@@ -172,7 +172,7 @@ func (x *bench) bulk(b *testing.B, r client.Request) {
 		via += run(x.via)
 		rounds++
 	}
-	x.perRequest(b, before, rounds)
+	x.perRequest(b, before, rounds, time.Millisecond, "ms")
 	for range rounds {
 		plain += run(x.direct)
 	}
@@ -209,10 +209,10 @@ func (x *bench) cpu(b *testing.B) map[string]time.Duration {
 }
 
 // perRequest reports the processor time since before for each of n requests.
-func (x *bench) perRequest(b *testing.B, before map[string]time.Duration, n int) {
+func (x *bench) perRequest(b *testing.B, before map[string]time.Duration, n int, unit time.Duration, name string) {
 	b.Helper()
-	for name, used := range x.cpu(b) {
-		b.ReportMetric(micros(used-before[name])/float64(n), name+"-µs-cpu/req")
+	for host, used := range x.cpu(b) {
+		b.ReportMetric(float64(used-before[host])/float64(unit)/float64(n), host+"-"+name+"-cpu/req")
 	}
 }
 
