@@ -79,8 +79,7 @@ func rootCommand() *cobra.Command {
 		return codedError{exitUsage, fmt.Errorf("%w (see %s --help)", err, cmd.CommandPath())}
 	})
 	root.AddCommand(runCommand(), checkCommand(), statusCommand(), secretCommand(), demoCommand(),
-		drillCommand(),
-		versionCommand(), labAppCommand())
+		drillCommand(), versionCommand(), labAppCommand())
 	return root
 }
 

@@ -2,6 +2,7 @@ package drill
 
 import (
 	"context"
+	"errors"
 	"slices"
 	"time"
 
@@ -18,9 +19,13 @@ func strict() Rules { return Rules{Whole: true, Once: true, NoReset: true, Input
 // the error of Run.
 func (r *Round) judge(ctx context.Context, w *watch, before map[*lab.Host]lab.ServiceStatus, played error) RoundResult {
 	out := RoundResult{Round: r.Number, Client: r.Report.Summary(), Injected: r.injections()}
+	missed := 0
 	fail := func(err error) {
 		if err != nil {
 			out.Reasons = append(out.Reasons, err.Error())
+		}
+		if errors.Is(err, ErrMissed) {
+			missed++
 		}
 	}
 	fail(played)
@@ -58,6 +63,7 @@ func (r *Round) judge(ctx context.Context, w *watch, before map[*lab.Host]lab.Se
 		fail(check(&seen))
 	}
 	out.Passed = len(out.Reasons) == 0
+	out.missed = missed > 0 && missed == len(out.Reasons)
 	return out
 }
 

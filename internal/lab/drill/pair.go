@@ -52,7 +52,9 @@ func (p *pair) prepare(ctx context.Context) error {
 
 // revive makes a host run with a whole cable, and starts what does not run.
 func (p *pair) revive(h *lab.Host, reboot bool) error {
-	if err := os.Remove(armFile(h)); err != nil && !errors.Is(err, os.ErrNotExist) {
+	err := os.Remove(armFile(h))
+	armed := err == nil
+	if err != nil && !errors.Is(err, os.ErrNotExist) {
 		return err
 	}
 	if reboot || h.Crashed() {
@@ -65,7 +67,7 @@ func (p *pair) revive(h *lab.Host, reboot bool) error {
 	if err := os.Truncate(h.JournalPath(), 0); err != nil && !errors.Is(err, os.ErrNotExist) {
 		return err
 	}
-	if n := h.Node(); n != nil && crashpoint.Stopped(n.PID()) {
+	if n := h.Node(); n != nil && !n.Exited() && (armed || crashpoint.Stopped(n.PID())) {
 		if err := n.Kill(); err != nil {
 			return err
 		}

@@ -41,6 +41,8 @@ type RoundResult struct {
 	Interrupted []Exchange      `json:"interrupted"`
 	Survivors   []Survivor      `json:"survivors"`
 	Evidence    string          `json:"evidence,omitempty"` // directory with captures and logs of a round that failed
+
+	missed bool // nothing but ErrMissed
 }
 
 // Survivor is what a node that lives counted in the round.

@@ -15,7 +15,10 @@ import (
 	"github.com/ftgw/ftgw/internal/lab/client"
 )
 
-const roundLimit = 2 * time.Minute
+const (
+	roundLimit = 2 * time.Minute
+	attempts   = 5 // to strike in the phase that is meant
+)
 
 // ErrBroken says that a promise was not kept; the report tells which.
 var ErrBroken = errors.New("the promise was broken")
@@ -86,6 +89,13 @@ func play(ctx context.Context, s Scenario, o Options) (x Result, err error) {
 			break
 		}
 		r := p.round(ctx, n, o.Seed)
+		for again := 1; r.missed && again < attempts; again++ {
+			fmt.Fprintf(o.Progress, "  round %d again: %s\n", n+1, strings.Join(r.Reasons, "; "))
+			if err := os.RemoveAll(r.Evidence); err != nil {
+				return x, err
+			}
+			r = p.round(ctx, n, o.Seed)
+		}
 		x.Rounds = append(x.Rounds, r)
 		r.WriteText(o.Progress, rounds)
 		if !r.Passed {

@@ -2,7 +2,6 @@ package drill
 
 import (
 	"context"
-	"errors"
 	"fmt"
 	"slices"
 	"time"
@@ -171,18 +170,15 @@ func (w row) begin(ctx context.Context, r *Round, victim *lab.Host, c *client.Co
 
 // check holds the round to the row: the exchange was in its phase, and ended as it must.
 func (w row) check(s *Seen, at time.Time) error {
-	var errs []error
 	if p := s.PhaseOf(w.request.ID, at); !w.phase(p) {
-		errs = append(errs, fmt.Errorf("the host died in another phase than meant: %+v", p))
+		return fmt.Errorf("%w: %+v", ErrMissed, p)
 	}
 	for _, e := range s.Interrupted {
-		if e.ID == w.request.ID && slices.Contains(w.ends, e.Outcome) {
-			return errors.Join(errs...)
-		} else if e.ID == w.request.ID {
-			errs = append(errs, fmt.Errorf("the exchange was %s (on %v), want %v", e.Outcome, e.Executed, w.ends))
+		if e.ID == w.request.ID && !slices.Contains(w.ends, e.Outcome) {
+			return fmt.Errorf("the exchange was %s (on %v), want %v", e.Outcome, e.Executed, w.ends)
 		}
 	}
-	return errors.Join(errs...)
+	return nil
 }
 
 // open makes connections that have had one exchange each.
