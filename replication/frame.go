@@ -34,6 +34,11 @@ const (
 	TypeRecordPart  Type = 17
 	TypeRecordEnd   Type = 18
 	TypeRecordAbort Type = 19
+
+	TypeGrantRequest Type = 32
+	TypeGrantAnswer  Type = 33
+	TypeNotice       Type = 34
+	TypeSilence      Type = 35
 )
 
 var (

@@ -130,7 +130,7 @@ func (r *arbiter) do(s *sim, ev WitnessEvent) {
 func (r *arbiter) reply(s *sim, a WitnessAction, ev Event) {
 	for _, h := range s.hosts {
 		if name(h) == a.Node && h.boot == a.Boot && h.alive && r.reach(h) && r.connected[h.i] == h.boot {
-			s.post(h, ev)
+			s.postAt(h, s.now+time.Duration(1+s.rnd.IntN(12))*time.Millisecond, ev) // a busy daemon
 		}
 	}
 }
