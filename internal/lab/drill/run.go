@@ -57,10 +57,11 @@ func Run(ctx context.Context, o Options) (Report, error) {
 		x.WriteText(o.Progress, o.Seed)
 		report.Scenarios = append(report.Scenarios, x)
 		report.Passed = report.Passed && x.Passed
-		if err != nil {
+		if err != nil || ctx.Err() != nil {
 			break
 		}
 	}
+	report.Passed = report.Passed && err == nil && ctx.Err() == nil
 	report.TookMS = ms(time.Since(begin))
 	switch {
 	case ctx.Err() != nil:
@@ -89,6 +90,9 @@ func play(ctx context.Context, s Scenario, o Options) (x Result, err error) {
 			break
 		}
 		r := p.round(ctx, n, o.Seed)
+		if ctx.Err() != nil {
+			break // it failed for want of time, which is no news
+		}
 		for again := 1; r.missed && again < attempts; again++ {
 			fmt.Fprintf(o.Progress, "  round %d again: %s\n", n+1, strings.Join(r.Reasons, "; "))
 			if err := os.RemoveAll(r.Evidence); err != nil {
@@ -109,8 +113,8 @@ func play(ctx context.Context, s Scenario, o Options) (x Result, err error) {
 }
 
 // round plays one round and keeps the evidence if it failed.
-func (p *pair) round(ctx context.Context, n int, seed uint64) (out RoundResult) {
-	ctx, cancel := context.WithTimeoutCause(ctx, roundLimit, fmt.Errorf("the round took longer than %v", roundLimit))
+func (p *pair) round(drill context.Context, n int, seed uint64) (out RoundResult) {
+	ctx, cancel := context.WithTimeoutCause(drill, roundLimit, fmt.Errorf("the round took longer than %v", roundLimit))
 	defer cancel()
 	begin := time.Now()
 	dir, err := os.MkdirTemp("", "ftgw-drill-"+strings.ReplaceAll(p.scenario.Name, "/", "-")+"-")
@@ -120,7 +124,7 @@ func (p *pair) round(ctx context.Context, n int, seed uint64) (out RoundResult) 
 	r := &Round{Number: n, Rand: roundRand(seed, p.scenario.Name, n), Report: &client.Report{}, Rules: strict(), program: p.program, begin: begin}
 	out = p.playRound(ctx, r, dir)
 	out.TookMS = ms(time.Since(begin))
-	if out.Passed || p.lab == nil {
+	if out.Passed || p.lab == nil || drill.Err() != nil {
 		err = os.RemoveAll(dir)
 	} else {
 		r.Lab = p.lab
