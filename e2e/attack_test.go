@@ -53,7 +53,7 @@ func TestSynFlood(t *testing.T) {
 	st, err := x.B.Status(ctx)
 	x.must(err)
 	t.Logf("a new connection was served %v after the flood; b: %v", took, st.Drops)
-	if took > 25*time.Second { // unfinished handshakes are kept for 20 s
+	if took > 10*time.Second { // the oldest handshakes give way after a second
 		t.Errorf("a new connection had to wait for %v", took)
 	}
 	if st.Drops["half-open-limit"] == 0 {

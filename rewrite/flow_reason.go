@@ -18,6 +18,7 @@ const (
 	Unanswered                                     // the local kernel spoke before its SYN-ACK
 	AckClamped                                     // accepted: acknowledged bytes that are not sent yet
 	AckLimited                                     // accepted: tells the client less than the kernel said
+	BadFlags                                       // a SYN with FIN or RST
 	StoodStill                                     // the process did, or doubts its epoch; the packet is from before
 
 )
@@ -25,5 +26,5 @@ const (
 var flowReasonNames = [...]string{
 	"unknown-address", "not-serving", "unknown-flow", "reset-unknown", "relayed", "parked",
 	"half-open-limit", "table-full", "not-receiver", "not-speaker", "ack-held", "syn-ack-held",
-	"unanswered", "ack-clamped", "ack-limited", "stood-still",
+	"unanswered", "ack-clamped", "ack-limited", "bad-flags", "stood-still",
 }

@@ -59,13 +59,17 @@ func (t *Table) Inbound(s *Segment, verify bool, now time.Duration, o *Outcome) 
 // local kernel's SYN-ACK shows that the old connection is over; a challenge ACK shows that
 // it is not.
 func (t *Table) inboundSyn(s *Segment, svc *service, key Key, f *flow, cloned bool, now time.Duration, o *Outcome) {
+	if s.Flags().Any(FIN | RST) { // no stack sends these with a SYN
+		o.drop(BadFlags)
+		return
+	}
 	id := FlowID{Key: key, ISN: s.Seq()}
 	mode := Simplex
 	if svc.stance.Duplex {
 		mode = Duplex
 	}
 	if f == nil || (f.id.ISN != id.ISN && (f.next == nil || f.next.id.ISN != id.ISN)) {
-		n, why := t.open(id, svc, mode, svc.stance.Speak, now)
+		n, why := t.open(id, svc, mode, svc.stance.Speak, now, o)
 		if n == nil {
 			o.drop(why)
 			return

@@ -32,6 +32,7 @@ type Table struct {
 	forwards map[netip.AddrPort]*service // by own forwarding address
 	flows    map[Key]*flow
 	halfOpen int
+	opening  []*flow // half-open flows, the oldest first; others among them are passed over
 	early    map[FlowID]Confirmation
 	earlyAge map[FlowID]Confirmation // the generation before
 }
@@ -78,9 +79,44 @@ func (t *Table) initial(id FlowID) (iss Seq, stamp uint32) {
 	return Seq(binary.BigEndian.Uint32(sum[:])), binary.BigEndian.Uint32(sum[4:])
 }
 
+// patience is how long an unfinished handshake is safe from others: longer than the round trip
+// of nearly every client.
+const patience = time.Second
+
+// evict gives up the oldest handshake for a newer one, so that a flood of SYNs from forged
+// addresses locks nobody out. The local kernel forgets its request by an RST that looks like
+// the client's. It reports false if even the oldest is young.
+func (t *Table) evict(now time.Duration, o *Outcome) bool {
+	f := t.oldest()
+	if f == nil || now-f.born < patience {
+		return false
+	}
+	rst := Header{Src: f.id.Client, Dst: f.id.Advertised, Seq: f.id.ISN + 1, Flags: RST}
+	o.ToLocal = append(o.ToLocal, AppendSegment(o.room(maxHeader), rst, nil))
+	if old := t.flows[f.id.Key]; old != nil && old.next == f {
+		old.next = nil
+		t.opened(f)
+	} else {
+		t.remove(f)
+	}
+	return true
+}
+
+// oldest returns the flow that has been half-open for longest, or nil.
+func (t *Table) oldest() *flow {
+	for len(t.opening) > 0 {
+		if f := t.opening[0]; f.phase < established {
+			return f
+		}
+		t.opening[0] = nil
+		t.opening = t.opening[1:]
+	}
+	return nil
+}
+
 // open makes a flow for a SYN, or says which bound forbids it.
-func (t *Table) open(id FlowID, svc *service, mode Mode, speaker bool, now time.Duration) (*flow, Reason) {
-	if t.halfOpen >= t.limits.HalfOpen {
+func (t *Table) open(id FlowID, svc *service, mode Mode, speaker bool, now time.Duration, o *Outcome) (*flow, Reason) {
+	if t.halfOpen >= t.limits.HalfOpen && !t.evict(now, o) {
 		return nil, HalfOpenLimit
 	}
 	if len(t.flows) >= t.limits.Flows {
@@ -92,6 +128,8 @@ func (t *Table) open(id FlowID, svc *service, mode Mode, speaker bool, now time.
 		rcvNxt: id.ISN, edge: id.ISN, wantAck: id.ISN, wantEdge: id.ISN, sentAck: id.ISN,
 		sentEdge: id.ISN, confAck: id.ISN, confEdge: id.ISN, toldAck: id.ISN, toldEdge: id.ISN}
 	t.halfOpen++
+	t.oldest() // passes over those that are open by now
+	t.opening = append(t.opening, f)
 	if c, ok := t.takeEarly(id); ok {
 		f.confAck, f.confEdge = c.RcvNxt, c.Edge
 	}

@@ -417,6 +417,18 @@ func TestSynFloodIsBounded(t *testing.T) {
 			t.Fatalf("SYN %d: %v", i, b.o.Reason)
 		}
 	}
+	// After a second the flood's handshakes give way to newer ones, one for one.
+	*b.now += patience
+	s := parse(t, client(77, 0, SYN, 0, ""))
+	s.SetSrc(netip.AddrPortFrom(clientEnd.Addr(), 5000))
+	s.Seal(false)
+	b.table.Inbound(&s, false, *b.now, &b.o)
+	if !b.o.Accept || len(b.o.ToLocal) != 1 || b.table.halfOpen != 100 || len(b.table.flows) != 100 {
+		t.Fatalf("locked out: %v, %d half-open", b.o.Reason, b.table.halfOpen)
+	}
+	if r := parse(t, b.o.ToLocal[0]); !r.Flags().Has(RST) || r.Seq() != 1 || r.Src().Port() != 1 {
+		t.Fatalf("the kernel keeps its request: %d from %v", r.Seq(), r.Src())
+	}
 	*b.now += halfOpenLife + time.Second
 	b.table.Expire(*b.now, func(*Outcome) {})
 	if b.table.halfOpen != 0 || len(b.table.flows) != 0 {
