@@ -181,7 +181,7 @@ func TestLocalCopyOfARelayedFlowIsEnded(t *testing.T) {
 func TestLostFlowIsResetAtTheLastAck(t *testing.T) {
 	p, b := pair(t)
 	iss, stamp := connect(t, p, b)
-	simplex(t, p, b)
+	b.table.Accepted(simplex(t, p, b).Key)
 	b.in(client(clientISN+1, iss+1001, ACK, stamp, ""))
 	var sent [][]byte
 	b.table.Survive(advertised, *b.now, func(o *Outcome) {
@@ -189,8 +189,11 @@ func TestLostFlowIsResetAtTheLastAck(t *testing.T) {
 			sent = append(sent, append([]byte(nil), x...))
 		}
 	})
-	if len(sent) != 1 {
+	if len(sent) != 2 {
 		t.Fatalf("%d packets", len(sent))
+	}
+	if s := parse(t, sent[1]); s.Seq() != iss+1000 || s.Len() != 0 {
+		t.Fatalf("probe at %d", s.Seq())
 	}
 	if s := parse(t, sent[0]); !s.Flags().Has(RST) || s.Seq() != iss+1001 {
 		t.Fatalf("%v at %d, want %d", s.Flags(), s.Seq(), iss+1001)

@@ -36,7 +36,7 @@ func (k *blocks) within(next Seq, others *blocks) (both blocks) {
 			continue
 		}
 		for _, y := range others.all() {
-			both.add(x[0].Later(y[0]), x[1].Earlier(y[1]))
+			both.add(x[0].Later(y[0]), x[1].Earlier(y[1])) // nothing if they do not meet
 		}
 	}
 	return both
@@ -54,9 +54,11 @@ func (k *blocks) beyond(seq Seq) (rest blocks) {
 
 // sackBoth takes out of a segment for the client what the peer's kernel does not have (I2): a
 // client that is told of it does not send it again, and after a takeover nobody has it. It
-// reports whether nothing is left of what was there; what was taken out the peer's next
-// confirmation may release.
+// reports whether that leaves nothing of what was news; the peer's next confirmation may
+// release it. Blocks that the kernel repeats are no news: it has another reason to speak (a
+// challenge ACK, say).
 func (f *flow) sackBoth(s *Segment) (emptied bool) {
+	old := f.sack
 	f.sack = blocksOf(s)
 	if f.sack.n == 0 || f.mode != Duplex {
 		return false
@@ -69,5 +71,5 @@ func (f *flow) sackBoth(s *Segment) (emptied bool) {
 	f.sackHeld = true
 	both.n = min(both.n, f.sack.n) // one block may have become two, for which there is no room
 	s.TrimSACK(both.all())
-	return both.n == 0
+	return both.n == 0 && f.sack != old
 }

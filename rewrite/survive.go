@@ -37,7 +37,7 @@ func (t *Table) Survive(advertised netip.AddrPort, now time.Duration, emit func(
 func (t *Table) survive(f *flow, now time.Duration, o *Outcome) {
 	switch {
 	case f.mode == Relay:
-		t.lose(f, o)
+		t.lose(f, now, o)
 	case f.mode == Duplex && f.speaker:
 		t.simplify(f, now, o)
 		f.stir(o)
@@ -48,10 +48,16 @@ func (t *Table) survive(f *flow, now time.Duration, o *Outcome) {
 	}
 }
 
-// lose resets the client of a flow whose state died with the peer and forgets the flow.
-func (t *Table) lose(f *flow, o *Outcome) {
+// lose resets the client of a flow whose state died with the peer and forgets the flow. What
+// was on its way may have put the client ahead of its last acknowledgment, and then it ignores
+// the RST; the probe makes it say where it is, which gets the right one as of no known flow.
+func (t *Table) lose(f *flow, now time.Duration, o *Outcome) {
 	h := Header{Src: f.id.Advertised, Dst: f.id.Client, Seq: f.maxAck, Flags: RST}
 	o.ToClient = append(o.ToClient, AppendSegment(o.room(maxHeader), h, nil))
+	if f.phase == established {
+		f.jump(now)
+		o.ToClient = append(o.ToClient, f.probe(f.rcvNxt, 0, o))
+	}
 	if t.flows[f.id.Key] == f {
 		t.remove(f)
 	}
@@ -100,14 +106,18 @@ func (f *flow) stir(o *Outcome) {
 		return
 	}
 	ack, edge := f.limit(f.wantAck, f.wantEdge)
-	probe := Header{Src: f.id.Advertised, Dst: f.id.Client, Flags: ACK, Seq: f.maxAck - 1,
-		Ack: ack, Window: f.window(ack, edge), HasTS: f.hasTS, TSVal: f.tsLast + f.tsDelta, TSEcr: f.tsEcr}
-	o.ToClient = append(o.ToClient, AppendSegment(o.room(maxHeader), probe, nil))
+	o.ToClient = append(o.ToClient, f.probe(ack, f.window(ack, edge), o))
 	lost := AppendSegment(o.room(maxHeader), Header{Src: f.id.Advertised, Dst: f.id.Client,
 		Flags: ACK, Seq: f.delta.Local(f.maxAck), Ack: ack}, nil)
 	for range retries {
 		o.ToLocal = append(o.ToLocal, AppendUnreachable(o.room(maxError), f.id.Client.Addr(), lost))
 	}
+}
+
+// probe builds a segment that the client must answer, since it stands before its window.
+func (f *flow) probe(ack Seq, field uint16, o *Outcome) []byte {
+	return AppendSegment(o.room(maxHeader), Header{Src: f.id.Advertised, Dst: f.id.Client, Flags: ACK,
+		Seq: f.maxAck - 1, Ack: ack, Window: field, HasTS: f.hasTS, TSVal: f.tsLast + f.tsDelta, TSEcr: f.tsEcr}, nil)
 }
 
 // maxError is room for an ICMP error that quotes a segment without payload.
