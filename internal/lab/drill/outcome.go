@@ -84,6 +84,7 @@ func executions(journals []webapp.Entry) map[string][]webapp.Entry {
 // was stored is replayed, so the client then has that of the first execution; of a request
 // that was rightly executed again it has the last.
 func once(results []client.Result, runs map[string][]webapp.Entry) (faults []string) {
+	const most = 5
 	for _, x := range results {
 		if !x.OK() {
 			continue
@@ -93,6 +94,9 @@ func once(results []client.Result, runs map[string][]webapp.Entry) (faults []str
 		if at < 0 || at != len(all)-1 {
 			faults = append(faults, fmt.Sprintf("one reply (I4): %s has the reply of execution %d of %d", x.ID, at+1, len(all)))
 		}
+	}
+	if n := len(faults); n > most {
+		faults = append(faults[:most:most], fmt.Sprintf("one reply (I4): and %d more", n-most))
 	}
 	return faults
 }

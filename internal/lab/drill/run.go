@@ -17,7 +17,7 @@ import (
 
 const (
 	roundLimit = 2 * time.Minute
-	attempts   = 5 // to strike in the phase that is meant
+	attempts   = 3 // to strike in the phase that is meant
 )
 
 // ErrBroken says that a promise was not kept; the report tells which.
