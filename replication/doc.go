@@ -54,7 +54,8 @@
 //	17    RecordPart   bulk     stream u64, bytes (at least one)
 //	18    RecordEnd    bulk     stream u64, CRC-32C u32 of all parts
 //	19    RecordAbort  bulk     stream u64
-//	32    GrantRequest witness  pair string, epoch u64, base u64, empty bool
+//	32    GrantRequest witness  pair string, epoch u64, base u64, empty bool,
+//	                            echo i64
 //	33    GrantAnswer  witness  pair string, epoch u64, held u64, granted bool, against bool,
 //	                            why string
 //	34    Notice       witness  pair string, epoch u64

@@ -9,7 +9,8 @@ import "encoding/binary"
 type GrantRequest struct {
 	Pair        string
 	Epoch, Base uint64
-	Empty       bool // the node has no flows to save
+	Empty       bool  // the node has no flows to save
+	Echo        int64 // Sent of the witness' newest heartbeat: an old request is of no claim any more
 }
 
 // GrantAnswer says what became of a request.
@@ -40,13 +41,14 @@ func (r GrantRequest) Append(dst []byte) []byte {
 	dst = appendString(begin(dst, TypeGrantRequest), r.Pair)
 	dst = binary.BigEndian.AppendUint64(dst, r.Epoch)
 	dst = binary.BigEndian.AppendUint64(dst, r.Base)
-	return end(appendBool(dst, r.Empty), at)
+	dst = appendBool(dst, r.Empty)
+	return end(binary.BigEndian.AppendUint64(dst, uint64(r.Echo)), at)
 }
 
 // ParseGrantRequest reads the body of a GrantRequest.
 func ParseGrantRequest(body []byte) (GrantRequest, error) {
 	p := parser{b: body}
-	r := GrantRequest{Pair: p.string(), Epoch: p.u64(), Base: p.u64(), Empty: p.bool()}
+	r := GrantRequest{Pair: p.string(), Epoch: p.u64(), Base: p.u64(), Empty: p.bool(), Echo: int64(p.u64())}
 	return r, p.done(TypeGrantRequest)
 }
 

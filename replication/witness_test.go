@@ -33,7 +33,7 @@ func TestWitnessFrames(t *testing.T) {
 			t.Errorf("type %d: a byte left over was accepted", f.Type)
 		}
 	}
-	r := GrantRequest{"a,b", 7, 6, true}
+	r := GrantRequest{"a,b", 7, 6, true, 5}
 	check(r.Append(nil), TypeGrantRequest, func(b []byte) (any, error) { return ParseGrantRequest(b) }, r)
 	a := GrantAnswer{"a,b", 7, 8, false, true, "granted to a"}
 	check(a.Append(nil), TypeGrantAnswer, func(b []byte) (any, error) { return ParseGrantAnswer(b) }, a)
@@ -45,7 +45,7 @@ func TestWitnessFrames(t *testing.T) {
 
 // FuzzWitnessFrames: a body is refused or means one thing, which is written as it was read.
 func FuzzWitnessFrames(f *testing.F) {
-	f.Add(GrantRequest{"a,b", 7, 6, true}.Append(nil)[HeaderSize:])
+	f.Add(GrantRequest{"a,b", 7, 6, true, 5}.Append(nil)[HeaderSize:])
 	f.Add(GrantAnswer{"a,b", 7, 8, false, true, "why"}.Append(nil)[HeaderSize:])
 	f.Add(Notice{"a,b", 7}.Append(nil)[HeaderSize:])
 	f.Fuzz(func(t *testing.T, b []byte) {

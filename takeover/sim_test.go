@@ -189,7 +189,7 @@ func (s *sim) meet(h, o *host) {
 func (s *sim) hangup(h *host) {
 	if h.session != (Boot{}) {
 		h.session = Boot{}
-		s.post(h, Event{Kind: SessionDown})
+		s.postAt(h, s.now+time.Millisecond, Event{Kind: SessionDown}) // before the next session's
 	}
 }
 

@@ -2,6 +2,7 @@ package takeover
 
 import (
 	"fmt"
+	"strings"
 	"testing"
 	"time"
 )
@@ -182,8 +183,14 @@ func TestPartitionWithWitness(t *testing.T) {
 				soles++
 			}
 		}
-		if soles != 1 || s.undecidable {
-			t.Errorf("seed %d: %d hosts serve alone", seed, soles)
+		claims := 0
+		for _, line := range s.log {
+			if strings.Contains(line, "promote") {
+				claims++
+			}
+		}
+		if soles != 1 || claims != 1 || s.undecidable {
+			t.Errorf("seed %d: %d hosts serve alone after %d claims", seed, soles, claims)
 		}
 		s.cut = false
 		if err == nil {

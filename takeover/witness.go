@@ -26,6 +26,10 @@ type WitnessConfig struct {
 // settle is how long a witness listens before it judges who is silent.
 func (c WitnessConfig) settle() time.Duration { return c.HangTimeout / 2 }
 
+// absent is the silence after which a node that served serves no more: a survivor whose link is
+// dead has noticed it by then.
+func (c WitnessConfig) absent() time.Duration { return 2 * c.HangTimeout }
+
 // WitnessKind says what happened at a witness.
 type WitnessKind uint8
 
@@ -201,7 +205,7 @@ func (w *Witness) ask(ev WitnessEvent) {
 		w.deny(ev, true, "the witness granted the claim to "+g.Node)
 	case ev.Epoch <= g.Epoch:
 		w.deny(ev, false, "the witness has granted a higher number")
-	case w.now-w.since < w.cfg.settle():
+	case w.now-w.since < w.cfg.settle(), ev.Empty && w.now-w.since < w.cfg.absent():
 		w.deny(ev, false, "the witness has just started")
 	case ev.Empty && w.servedBy(ev.Node) != "":
 		w.deny(ev, false, "the witness hears that "+w.servedBy(ev.Node)+" serves")
@@ -263,12 +267,13 @@ func (w *Witness) speaks(n *watched) bool {
 	return n.up && w.now-n.heard < w.cfg.SuspectAfter && voice && n.yielded < w.last.Epoch
 }
 
-// servedBy returns a node other than asker that is heard and serves, or is about to on the
-// latest grant; empty if there is none.
+// servedBy returns a node other than asker that served when it was last heard, not long ago, or
+// is about to serve on the latest grant; empty if there is none. A connection that broke is no
+// evidence: it breaks with a process, and with a link.
 func (w *Witness) servedBy(asker string) string {
 	for _, name := range slices.Sorted(maps.Keys(w.nodes)) {
 		n := w.nodes[name]
-		if name == asker || !n.up || w.now-n.heard >= w.cfg.HangTimeout {
+		if name == asker || w.now-n.heard >= w.cfg.absent() {
 			continue
 		}
 		if n.serving() || name == w.last.Node && w.pending() {

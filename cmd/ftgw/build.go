@@ -3,9 +3,11 @@ package main
 import (
 	"context"
 	"fmt"
+	"log/slog"
 	"net/netip"
 	"time"
 
+	"github.com/ftgw/ftgw/config"
 	"github.com/ftgw/ftgw/membership"
 	"github.com/ftgw/ftgw/nfq"
 	"github.com/ftgw/ftgw/proxy"
@@ -33,11 +35,11 @@ func (n *node) place() error {
 			return fmt.Errorf("service %s: nodes %v, but another service of this node has %v: name the same nodes in the same order (other layouts are not available in this version)", s.Name, s.Nodes, pair)
 		}
 		if p, ok := n.cfg.Peer(s); ok {
-			n.peer = p
+			n.peer, n.pair = p, pairName(s)
 		}
 	}
 	if n.peer.Name == "" {
-		return fmt.Errorf("no service names node %s: add it to a service's nodes, or do not run it (witnesses are not available in this version)", n.self.Name)
+		return fmt.Errorf("no service names node %s: add it to a service's nodes, or write witness = true in its [[node]]", n.self.Name)
 	}
 	iface, _, err := address.InterfaceOf(n.self.Address)
 	if err != nil {
@@ -122,7 +124,9 @@ func (n *node) buildDirector() error {
 		index = 1
 	}
 	t := n.cfg.Timing
-	c := takeover.Config{Index: index, Nodes: 2, Primary: index == 0, SuspectAfter: t.SuspectAfter,
+	_, witnessed := n.cfg.Witness()
+	c := takeover.Config{Index: index, Nodes: 2, Primary: index == 0, Witness: witnessed,
+		FencePeer: n.peer.Fence != "", SuspectAfter: t.SuspectAfter,
 		ProbeEvery: t.ProbeEvery, Probes: t.Probes, HangTimeout: t.HangTimeout, Lease: t.Lease, StartWait: t.StartWait}
 	if err := c.Check(); err != nil {
 		return err
@@ -203,18 +207,22 @@ func (n *node) buildServices(ctx context.Context, undo *undoList) error {
 }
 
 func (n *node) newGossip(ctx context.Context, keys replication.Keys) (*membership.Cluster, error) {
+	return membership.New(gossipConfig(n.cfg, keys, n.log, gossip{n: n, ctx: ctx}, func() membership.Meta {
+		return membership.Meta{Boot: membership.BootID(n.boot), Epoch: uint64(n.dir.epoch())}
+	}))
+}
+
+// gossipConfig is the gossip of every node, witness or not.
+func gossipConfig(cfg *config.Config, keys replication.Keys, log *slog.Logger, h membership.Handler, meta func() membership.Meta) membership.Config {
 	var peers []netip.AddrPort
-	for _, p := range n.cfg.Nodes {
-		if p.Name != n.self.Name {
-			peers = append(peers, netip.AddrPortFrom(p.Address, n.cfg.GossipPort))
+	for _, p := range cfg.Nodes {
+		if p.Name != cfg.Name {
+			peers = append(peers, netip.AddrPortFrom(p.Address, cfg.GossipPort))
 		}
 	}
-	t := n.cfg.Timing
-	return membership.New(membership.Config{Name: n.self.Name,
-		Bind: netip.AddrPortFrom(n.self.Address, n.cfg.GossipPort), Peers: peers, Key: keys.Gossip[:],
+	t := cfg.Timing
+	return membership.Config{Name: cfg.Name,
+		Bind: netip.AddrPortFrom(cfg.Self().Address, cfg.GossipPort), Peers: peers, Key: keys.Gossip[:],
 		ProbeInterval: t.GossipProbe, ProbeTimeout: t.GossipTimeout, RejoinEvery: t.RejoinEvery,
-		Meta: func() membership.Meta {
-			return membership.Meta{Boot: membership.BootID(n.boot), Epoch: uint64(n.dir.epoch())}
-		},
-		Handler: gossip{n: n, ctx: ctx}, Log: n.log})
+		Meta: meta, Handler: h, Log: log}
 }

@@ -18,6 +18,9 @@ type stage interface {
 	ProbeConnect()
 	Probe(what takeover.Do)
 	WriteEpoch(takeover.Epoch)
+	AskGrant(e, base takeover.Epoch, empty bool)
+	FencePeer(takeover.Epoch)
+	ReportSilent(takeover.Epoch)
 	Publish()
 	AbandonPeer()
 	Promote(empty bool)
@@ -43,11 +46,14 @@ type director struct {
 	answerUntil atomic.Int64
 	awakeUntil  atomic.Int64
 	lastSign    atomic.Int64
+	progressAt  atomic.Int64
 	status      atomic.Pointer[takeover.Status]
 
-	mu       sync.Mutex
-	takeover *Takeover // the latest claim
-	decided  time.Time
+	mu        sync.Mutex
+	takeover  *Takeover // the latest claim
+	decided   time.Time
+	deciding  takeover.Epoch
+	permitted time.Duration // after decided grant and fence command were there
 }
 
 // newDirector returns a director for one node's machine. start is the origin of its times.
@@ -73,11 +79,14 @@ func (d *director) post(ctx context.Context, ev takeover.Event) {
 // sign notes a sign of the peer's daemon. It is cheap, so that every frame may call it.
 func (d *director) sign() { d.lastSign.Store(int64(d.now())) }
 
+// progress notes that a client acknowledged more of what the peer sends; cheap, too.
+func (d *director) progress() { d.progressAt.Store(int64(d.now())) }
+
 // Run steps the machine until ctx ends.
 func (d *director) Run(ctx context.Context) error {
 	ticker := time.NewTicker(d.tick)
 	defer ticker.Stop()
-	signed := int64(0)
+	signed, progressed := int64(0), int64(0)
 	for {
 		select {
 		case <-ctx.Done():
@@ -88,6 +97,10 @@ func (d *director) Run(ctx context.Context) error {
 			if at := d.lastSign.Load(); at > signed {
 				signed = at
 				d.step(takeover.Event{Now: time.Duration(at), Kind: takeover.Sign})
+			}
+			if at := d.progressAt.Load(); at > progressed {
+				progressed = at
+				d.step(takeover.Event{Now: time.Duration(at), Kind: takeover.Progress})
 			}
 			d.step(takeover.Event{Now: d.now(), Kind: takeover.Tick})
 		}
@@ -138,6 +151,14 @@ func (d *director) do(a takeover.Action) {
 	case takeover.WriteEpoch:
 		d.begin(a)
 		s.WriteEpoch(a.Epoch)
+	case takeover.AskGrant:
+		d.begin(a)
+		s.AskGrant(a.Epoch, a.Base, a.Empty)
+	case takeover.FencePeer:
+		d.begin(a)
+		s.FencePeer(a.Epoch)
+	case takeover.ReportSilent:
+		s.ReportSilent(a.Epoch)
 	case takeover.Publish:
 		s.Publish()
 	case takeover.AbandonPeer:
@@ -168,16 +189,23 @@ func (d *director) do(a takeover.Action) {
 	}
 }
 
-// begin opens the record of a claim that was decided.
+// begin opens the record of a claim that was decided, with its first action.
 func (d *director) begin(a takeover.Action) {
 	d.mu.Lock()
 	defer d.mu.Unlock()
-	d.decided = time.Now()
+	if a.Epoch == d.deciding {
+		d.permitted = time.Since(d.decided)
+		return
+	}
+	d.decided, d.deciding, d.permitted = time.Now(), a.Epoch, 0
 }
 
 func (d *director) written(a takeover.Action) {
 	d.mu.Lock()
 	d.takeover = &Takeover{Epoch: uint64(a.Epoch), Reason: a.Why, At: d.decided}
+	if d.permitted > 0 {
+		d.takeover.Steps = append(d.takeover.Steps, TakeoverStep{Name: "permitted", AtMS: float64(d.permitted.Microseconds()) / 1000})
+	}
 	d.mu.Unlock()
 	d.done("epoch-written")
 }

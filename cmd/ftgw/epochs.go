@@ -24,8 +24,8 @@ const maxEpoch = takeover.Epoch(1) << 62
 
 func openEpochs(path string) (epochFile, error) {
 	f := epochFile{path: path}
-	if err := os.MkdirAll(filepath.Dir(path), 0o750); err != nil {
-		return f, fmt.Errorf("make state_dir: %w (set state_dir to a directory that this user may write)", err)
+	if err := makeStateDir(filepath.Dir(path)); err != nil {
+		return f, err
 	}
 	text, err := os.ReadFile(path)
 	if errors.Is(err, os.ErrNotExist) {
@@ -41,14 +41,27 @@ func openEpochs(path string) (epochFile, error) {
 	return f, nil
 }
 
-// write puts e on disk before it returns: a whole file or the old one, never half of it.
+// write puts e on disk before it returns.
 func (f *epochFile) write(e takeover.Epoch) error {
-	tmp, err := os.CreateTemp(filepath.Dir(f.path), "epoch-")
+	return replaceFile(f.path, fmt.Sprintf(epochFormat, e))
+}
+
+func makeStateDir(path string) error {
+	if err := os.MkdirAll(path, 0o750); err != nil {
+		return fmt.Errorf("make state_dir: %w (set state_dir to a directory that this user may write)", err)
+	}
+	return nil
+}
+
+// replaceFile puts text on disk before it returns: a whole file or the old one, never half of
+// it.
+func replaceFile(path, text string) error {
+	tmp, err := os.CreateTemp(filepath.Dir(path), filepath.Base(path)+"-")
 	if err != nil {
 		return err
 	}
 	defer os.Remove(tmp.Name()) // gone after the rename
-	_, err = fmt.Fprintf(tmp, epochFormat, e)
+	_, err = tmp.WriteString(text)
 	if err == nil {
 		err = tmp.Sync()
 	}
@@ -56,12 +69,12 @@ func (f *epochFile) write(e takeover.Epoch) error {
 		err = closed
 	}
 	if err == nil {
-		err = os.Rename(tmp.Name(), f.path)
+		err = os.Rename(tmp.Name(), path)
 	}
 	if err != nil {
 		return err
 	}
-	dir, err := os.Open(filepath.Dir(f.path))
+	dir, err := os.Open(filepath.Dir(path))
 	if err != nil {
 		return err
 	}

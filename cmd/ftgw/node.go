@@ -24,6 +24,7 @@ import (
 	"github.com/ftgw/ftgw/rules"
 	"github.com/ftgw/ftgw/takeover"
 	"github.com/ftgw/ftgw/takeover/address"
+	"github.com/ftgw/ftgw/witness"
 )
 
 const (
@@ -41,6 +42,7 @@ type node struct {
 	log      *slog.Logger
 	self     config.Node
 	peer     config.Node
+	pair     string // as the witness calls it
 	iface    string
 	gateway  netip.Addr
 	kernel   replication.Kernel
@@ -52,6 +54,7 @@ type node struct {
 	dir     *director
 	link    *link.Link
 	gossip  *membership.Cluster
+	witness *witness.Client // nil: there is none
 	arp     *address.Node
 	rules   *rules.Bundle
 	socket  net.Listener // operators'
@@ -133,6 +136,7 @@ func (n *node) build(ctx context.Context, undo *undoList) error {
 		return err
 	}
 	n.buildSession(keys)
+	n.buildWitness(ctx, keys)
 	if err := n.buildServices(ctx, undo); err != nil {
 		return err
 	}
@@ -160,6 +164,7 @@ func (n *node) run(ctx context.Context) error {
 			n.farewell()
 		case <-run.Done():
 		}
+		n.silence()
 		stop()
 		return nil
 	})
@@ -171,6 +176,9 @@ func (n *node) run(ctx context.Context) error {
 	part(n.link.Run)
 	part(n.gossip.Run)
 	part(n.arp.Run)
+	if n.witness != nil {
+		part(n.witness.Run)
+	}
 	part(n.keepEpochs)
 	part(n.keepLease)
 	part(n.keepRules)
@@ -196,6 +204,15 @@ func (n *node) farewell() {
 	}
 	n.link.SendLeave()
 	time.Sleep(20 * time.Millisecond) // the farewell is on its way before the session closes
+}
+
+// silence makes sure that the end of this process is none of the clients' business: connections
+// are about to be reset, while workers may still answer the queues and the lease may still run.
+func (n *node) silence() {
+	n.leaving.Store(true)
+	for _, v := range n.services {
+		n.data.fence(v.cfg.Advertised)
+	}
 }
 
 // addresses returns the advertised IP addresses of this node, each once.

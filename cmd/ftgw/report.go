@@ -1,6 +1,8 @@
 package main
 
 import (
+	"fmt"
+
 	"github.com/ftgw/ftgw/takeover"
 )
 
@@ -9,6 +11,15 @@ func (n *node) status() Status {
 	st := n.dir.status.Load()
 	s := Status{Node: n.self.Name, Version: version(), Drops: n.drops(),
 		Peers: []PeerStatus{{Name: n.peer.Name, State: peerState(st), RTT: n.link.RTT().Microseconds(), Problem: n.problem()}}}
+	if w, there := n.cfg.Witness(); there {
+		p := PeerStatus{Name: w.Name, State: "alive", RTT: n.witness.RTT().Microseconds()}
+		if !n.witness.Up() {
+			p.State, p.RTT = "dead", 0
+			s.Warnings = append(s.Warnings, fmt.Sprintf("witness %s does not answer (%s): this node cannot claim, so nothing survives the death of %s until the witness is back",
+				w.Name, orDash(n.witness.Wrong()), n.peer.Name))
+		}
+		s.Peers = append(s.Peers, p)
+	}
 	for _, v := range n.services {
 		s.Services = append(s.Services, n.serviceStatus(v, st))
 	}

@@ -14,7 +14,7 @@ func runCommand() *cobra.Command {
 		Use:   "run",
 		Short: "Serve the advertised addresses of this node",
 		Long: `Run is the node: it takes its place in the cluster, serves the advertised addresses and
-takes over from its peer. It runs until SIGINT or SIGTERM and logs to standard error.
+takes over from its peer. On a witness it serves nothing and grants takeovers. It runs until SIGINT or SIGTERM and logs to standard error.
 It needs root, or the capabilities NET_ADMIN, NET_RAW and NET_BIND_SERVICE.
 
 Exit codes: 0 ended by a signal; 1 failed; 2 the config file or the command line is wrong.`,
@@ -27,7 +27,11 @@ Exit codes: 0 ended by a signal; 1 failed; 2 the config file or the command line
 				return err
 			}
 			log := slog.New(slog.NewTextHandler(cmd.ErrOrStderr(), &slog.HandlerOptions{Level: level}))
-			if err := runNode(cmd.Context(), cfg, log); err != nil {
+			run := runNode
+			if cfg.Self().Witness {
+				run = runWitness
+			}
+			if err := run(cmd.Context(), cfg, log); err != nil {
 				return fmt.Errorf("run node %s: %w", cfg.Name, err)
 			}
 			return nil

@@ -8,6 +8,8 @@ type Status struct {
 	Version  string          `json:"version"`
 	Peers    []PeerStatus    `json:"peers"`
 	Services []ServiceStatus `json:"services"`
+	// Warnings are what an operator should see to before anything else fails.
+	Warnings []string `json:"warnings,omitempty"`
 	// Drops counts packets and records that were dropped since the start, by reason.
 	Drops map[string]uint64 `json:"drops"`
 }

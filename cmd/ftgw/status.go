@@ -93,7 +93,11 @@ func fetchStatus(cmd *cobra.Command, socket string) ([]byte, error) {
 // writeStatus prints tables for a reader.
 func writeStatus(out io.Writer, s Status) error {
 	w := tabwriter.NewWriter(out, 0, 0, 2, ' ', 0)
-	fmt.Fprintf(w, "node %s, version %s\n\nPEER\tSTATE\tRTT\n", s.Node, s.Version)
+	fmt.Fprintf(w, "node %s, version %s\n", s.Node, s.Version)
+	for _, warning := range s.Warnings {
+		fmt.Fprintf(w, "\nWARNING: %s\n", warning)
+	}
+	fmt.Fprintf(w, "\nPEER\tSTATE\tRTT\n")
 	for _, p := range s.Peers {
 		fmt.Fprintf(w, "%s\t%s\t%v\n", p.Name, p.State, time.Duration(p.RTT)*time.Microsecond)
 	}

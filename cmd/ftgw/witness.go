@@ -1,0 +1,176 @@
+package main
+
+import (
+	"context"
+	"crypto/rand"
+	"errors"
+	"fmt"
+	"log/slog"
+	"maps"
+	"net/netip"
+	"os"
+	"path/filepath"
+	"slices"
+	"strings"
+	"time"
+
+	"golang.org/x/sync/errgroup"
+
+	"github.com/ftgw/ftgw/config"
+	"github.com/ftgw/ftgw/membership"
+	"github.com/ftgw/ftgw/replication"
+	"github.com/ftgw/ftgw/takeover"
+	"github.com/ftgw/ftgw/witness"
+)
+
+// witnessNode is a node that serves nothing and grants claims.
+type witnessNode struct {
+	cfg    *config.Config
+	boot   takeover.Boot
+	grants grantFile
+	server *witness.Server
+	log    *slog.Logger
+}
+
+// runWitness grants claims until ctx ends.
+func runWitness(ctx context.Context, cfg *config.Config, log *slog.Logger) error {
+	w := &witnessNode{cfg: cfg, log: log}
+	rand.Read(w.boot[:])
+	socket, err := listenSocket(cfg.Socket) // first: another ftgw may be there
+	if err != nil {
+		return err
+	}
+	defer socket.Close()
+	secret, err := config.ReadSecret(cfg.SecretFile)
+	if err != nil {
+		return err
+	}
+	keys, err := replication.DeriveKeys(secret)
+	if err != nil {
+		return err
+	}
+	held, err := w.grants.open(filepath.Join(cfg.StateDir, "grants"))
+	if err != nil {
+		return err
+	}
+	pairs := map[string][]string{}
+	for _, s := range cfg.Services {
+		pairs[pairName(s)] = s.Nodes
+	}
+	w.server = witness.New(witness.Config{Listen: netip.AddrPortFrom(cfg.Self().Address, cfg.SessionPort), Keys: keys,
+		Hello: w.hello, Pairs: pairs, Grants: held, Write: w.grants.write, Log: log,
+		SuspectAfter: cfg.Timing.SuspectAfter, HangTimeout: cfg.Timing.HangTimeout})
+	gossip, err := membership.New(gossipConfig(cfg, keys, log, w, func() membership.Meta {
+		return membership.Meta{Boot: membership.BootID(w.boot)}
+	}))
+	if err != nil {
+		return err
+	}
+	g, ctx := errgroup.WithContext(ctx)
+	g.Go(func() error { return w.server.Run(ctx) })
+	g.Go(func() error { return gossip.Run(ctx) })
+	g.Go(func() error { return serveSocket(ctx, socket, w.status) })
+	log.Info("witness runs", "node", cfg.Name, "pairs", slices.Sorted(maps.Keys(pairs)))
+	return g.Wait()
+}
+
+// pairName is how nodes and witness call the pair of a service.
+func pairName(s config.Service) string { return strings.Join(s.Nodes, ",") }
+
+func (w *witnessNode) hello() replication.Hello {
+	return replication.Hello{Node: w.cfg.Name, Boot: w.boot, Role: replication.RoleWitness, ConfigDigest: w.cfg.Digest()}
+}
+
+// status has a line for each service, with the epoch that was granted last.
+func (w *witnessNode) status() Status {
+	s := Status{Node: w.cfg.Name, Version: version()}
+	for _, n := range w.cfg.Nodes {
+		if n.Witness {
+			continue
+		}
+		state := "dead"
+		if w.server.Connected(n.Name) {
+			state = "alive"
+		} else {
+			s.Warnings = append(s.Warnings, fmt.Sprintf("node %s is not connected to this witness: it cannot claim until it is", n.Name))
+		}
+		s.Peers = append(s.Peers, PeerStatus{Name: n.Name, State: state})
+	}
+	for _, v := range w.cfg.Services {
+		s.Services = append(s.Services, ServiceStatus{Name: v.Name, Advertised: v.Advertised.String(), Role: "witness",
+			Epoch: uint64(w.server.Grant(pairName(v)).Epoch)})
+	}
+	return s
+}
+
+// The witness decides by its connections; gossip only lets it be one of the cluster.
+
+func (w *witnessNode) Alive(name string, _ membership.Meta) {
+	w.log.Info("gossip", "node", name, "alive", true)
+}
+func (w *witnessNode) Dead(name string)                       { w.log.Info("gossip", "node", name, "alive", false) }
+func (w *witnessNode) Updated(name string, _ membership.Meta) {}
+func (w *witnessNode) Heard(string, time.Duration)            {}
+func (w *witnessNode) Leaving(string)                         {}
+
+// grantFile keeps what was granted across crashes of the host: the line "ftgw-grants-1", then
+// for each pair its name, the epoch, the floor, the process and the node.
+type grantFile struct{ path string }
+
+const (
+	grantsFormat = "ftgw-grants-1\n"
+	grantFormat  = "%q %d %d %x %q\n"
+)
+
+// open returns the grants by pair; none where there is no file yet.
+func (f *grantFile) open(path string) (map[string]takeover.Grant, error) {
+	f.path = path
+	if err := makeStateDir(filepath.Dir(path)); err != nil {
+		return nil, err
+	}
+	text, err := os.ReadFile(path)
+	if errors.Is(err, os.ErrNotExist) {
+		return nil, nil
+	}
+	if err != nil {
+		return nil, fmt.Errorf("read the grants: %w", err)
+	}
+	grants, err := parseGrants(string(text))
+	if err != nil {
+		return nil, fmt.Errorf("read the grants in %s: %w (restore the file; or remove it while both nodes are in duplex)", path, err)
+	}
+	return grants, nil
+}
+
+func parseGrants(text string) (map[string]takeover.Grant, error) {
+	lines, ok := strings.CutPrefix(text, grantsFormat)
+	if !ok {
+		return nil, fmt.Errorf("does not begin with %q", grantsFormat)
+	}
+	grants := map[string]takeover.Grant{}
+	for line := range strings.Lines(lines) {
+		var g takeover.Grant
+		var pair string
+		var boot []byte
+		if _, err := fmt.Sscanf(line, grantFormat, &pair, &g.Epoch, &g.Floor, &boot, &g.Node); err != nil {
+			return nil, fmt.Errorf("line %q: %w", line, err)
+		}
+		if len(boot) != len(g.Boot) {
+			return nil, fmt.Errorf("line %q: process of %d bytes", line, len(boot))
+		}
+		g.Boot = takeover.Boot(boot)
+		grants[pair] = g
+	}
+	return grants, nil
+}
+
+// write puts the grants on disk before it returns.
+func (f *grantFile) write(grants map[string]takeover.Grant) error {
+	var b strings.Builder
+	b.WriteString(grantsFormat)
+	for _, pair := range slices.Sorted(maps.Keys(grants)) {
+		g := grants[pair]
+		fmt.Fprintf(&b, grantFormat, pair, g.Epoch, g.Floor, g.Boot[:], g.Node)
+	}
+	return replaceFile(f.path, b.String())
+}

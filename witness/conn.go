@@ -1,0 +1,99 @@
+package witness
+
+import (
+	"context"
+	"crypto/tls"
+	"errors"
+	"fmt"
+	"net"
+	"sync"
+	"time"
+
+	"github.com/ftgw/ftgw/replication"
+)
+
+const (
+	connectTimeout = 300 * time.Millisecond
+	helloTimeout   = time.Second            // for TLS and both hellos
+	writeTimeout   = 200 * time.Millisecond // frames are small: a buffer that is full belongs to a dead peer
+)
+
+// ErrConfig is a node that runs another config.
+var ErrConfig = errors.New("witness: the other side has another config: install the same ftgw.toml on every node")
+
+// conn is one authenticated connection. One goroutine reads; send is safe for concurrent use.
+type conn struct {
+	raw   net.Conn
+	tls   *tls.Conn
+	rd    *replication.Reader
+	hello replication.Hello // the other side's
+
+	mu sync.Mutex // guards writing
+}
+
+// greet makes a connection of nc: TLS, then hellos, the dialer's first. It closes nc where it
+// fails.
+func greet(ctx context.Context, nc net.Conn, keys replication.Keys, ours replication.Hello, server bool) (*conn, error) {
+	defer context.AfterFunc(ctx, func() { nc.Close() })()
+	c := &conn{raw: nc}
+	if t, ok := nc.(*net.TCPConn); ok {
+		t.SetLinger(0) // what is not delivered when this side gives up must not come later
+	}
+	if cfg := replication.TLSConfig(keys, server); server {
+		c.tls = tls.Server(nc, cfg)
+	} else {
+		c.tls = tls.Client(nc, cfg)
+	}
+	c.rd = replication.NewReader(c.tls)
+	err := c.exchange(ctx, ours, server)
+	if err != nil {
+		nc.Close()
+		return nil, err
+	}
+	return c, nil
+}
+
+func (c *conn) exchange(ctx context.Context, ours replication.Hello, server bool) error {
+	if err := c.raw.SetDeadline(time.Now().Add(helloTimeout)); err != nil {
+		return err
+	}
+	if err := c.tls.HandshakeContext(ctx); err != nil {
+		return err
+	}
+	ours.Channel = replication.Control
+	if !server {
+		if err := c.send(ours.Append(nil)); err != nil {
+			return err
+		}
+	}
+	f, err := c.rd.Next()
+	if err != nil {
+		return err
+	}
+	if f.Type != replication.TypeHello {
+		return fmt.Errorf("%w: type %d where a hello belongs", replication.ErrFrame, f.Type)
+	}
+	if c.hello, err = replication.ParseHello(f.Body); err != nil {
+		return err
+	}
+	if server { // also where it will be refused, so that both sides can name the reason
+		if err := c.send(ours.Append(nil)); err != nil {
+			return err
+		}
+	}
+	if c.hello.ConfigDigest != ours.ConfigDigest {
+		return fmt.Errorf("%w (node %q, digest %x, here %x)", ErrConfig, c.hello.Node, c.hello.ConfigDigest[:4], ours.ConfigDigest[:4])
+	}
+	return c.raw.SetDeadline(time.Time{})
+}
+
+// send writes one frame.
+func (c *conn) send(frame []byte) error {
+	c.mu.Lock()
+	defer c.mu.Unlock()
+	if err := c.raw.SetWriteDeadline(time.Now().Add(writeTimeout)); err != nil {
+		return err
+	}
+	_, err := c.tls.Write(frame)
+	return err
+}
