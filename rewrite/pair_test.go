@@ -11,7 +11,7 @@ import (
 )
 
 var (
-	pairSeeds = flag.Int("pair.seeds", 300, "how many random lives of a pair TestPair plays")
+	pairSeeds = flag.Int("pair.seeds", 100, "how many random lives of a pair TestPair plays")
 	pairSeed  = flag.Uint64("pair.seed", 0, "play this one only, with a log")
 )
 

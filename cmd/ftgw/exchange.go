@@ -79,6 +79,13 @@ func (d *datapath) mode(id rewrite.FlowID) (rewrite.Mode, bool) {
 	return s.table.Mode(id)
 }
 
+// own reports whether a flow is this host's alone. A flow that was only relayed to a peer which
+// died is not: the peer has answered its requests.
+func (d *datapath) own(id rewrite.FlowID) bool {
+	mode, ok := d.mode(id)
+	return ok && mode == rewrite.Simplex
+}
+
 // simplify lets a flow go on here alone.
 func (d *datapath) simplify(id rewrite.FlowID) {
 	d.on(id.Client, func(t *rewrite.Table, o *rewrite.Outcome) { t.Simplify(id, d.now(), o) })

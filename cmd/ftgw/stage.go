@@ -95,7 +95,7 @@ func (n *node) Promote(bool) {
 	n.held = nil
 	for _, v := range n.services {
 		n.held = append(n.held, n.data.survive(v.cfg.Advertised)...)
-		v.proxy.Promote(func(rewrite.FlowID) bool { return true })
+		v.proxy.Promote(n.data.own)
 	}
 }
 
@@ -197,8 +197,12 @@ func (n *node) keepLease(ctx context.Context) error {
 		case <-t.C:
 		}
 		n.data.each(func(*rewrite.Table) {})
-		if n.dir.mayRenew() {
-			n.Gate(true)
+		if !n.dir.mayRenew() {
+			continue
+		}
+		n.Gate(true)
+		if !n.dir.mayRenew() { // decided meanwhile, perhaps while this process stood still
+			n.Gate(false)
 		}
 	}
 }
