@@ -18,10 +18,11 @@ const appWait = 10 * time.Second
 
 // Config is what a test adds to the lab's config file. All parts may be empty.
 type Config struct {
-	Top     string // top-level keys, one a line
-	Service string // keys of the service, then its [[service.route]] tables
-	Tail    string // further tables
-	Witness bool   // name the witness as a node
+	Top     string            // top-level keys, one a line
+	Service string            // keys of the service, then its [[service.route]] tables
+	Tail    string            // further tables
+	Witness bool              // name the witness as a node
+	Nodes   map[string]string // further keys of a node, by its name
 }
 
 // WriteConfig writes the shared secret and the config file of every node, at
@@ -58,6 +59,7 @@ func (l *Lab) configText(h *Host, c Config, secret string) string {
 		if n == l.Witness {
 			b.WriteString("witness = true\n")
 		}
+		b.WriteString(c.Nodes[n.Name] + "\n")
 	}
 	fmt.Fprintf(&b, "[[service]]\nname = \"web\"\nadvertised = %q\nnodes = [\"a\", \"b\"]\nupstream = %q\n%s\n%s\n",
 		Advertised, Upstream, c.Service, c.Tail)

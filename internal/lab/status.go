@@ -16,6 +16,7 @@ type Status struct {
 	Node     string            `json:"node"`
 	Peers    []PeerStatus      `json:"peers"`
 	Services []ServiceStatus   `json:"services"`
+	Warnings []string          `json:"warnings"`
 	Drops    map[string]uint64 `json:"drops"`
 }
 
