@@ -22,6 +22,7 @@ func (t *Table) Inbound(s *Segment, verify bool, now time.Duration, o *Outcome) 
 		o.drop(BadChecksum)
 		return
 	}
+	o.FromPeer = cloned
 	switch st := svc.stance; {
 	case !st.Serve:
 		o.drop(NotServing)
@@ -203,6 +204,7 @@ func (f *flow) acknowledge(s *Segment, o *Outcome) {
 		return
 	}
 	if !ack.Before(f.maxAck) {
+		o.Progress = f.mode == Duplex && !f.speaker && !ahead && ack.After(f.maxAck)
 		f.maxAck, f.sndEdge = ack, ack.Add(Size(s.Window())<<f.scaleShift())
 	}
 	if !ahead {

@@ -31,6 +31,8 @@ type Outcome struct {
 	ToClient [][]byte
 	Confirm  []Confirmation // for the peer
 	Notes    []Note         // for the peer
+	FromPeer bool           // it is a clone: the peer's daemon sent it
+	Progress bool           // it acknowledges more of a flow for which the peer speaks
 
 	arena []byte
 }
@@ -38,6 +40,7 @@ type Outcome struct {
 // reset makes o an undecided outcome: dropped, for no reason yet.
 func (o *Outcome) reset() {
 	o.Accept, o.Reason, o.Clone = false, OK, nil
+	o.FromPeer, o.Progress = false, false
 	o.ToLocal, o.ToClient = o.ToLocal[:0], o.ToClient[:0]
 	o.Confirm, o.Notes = o.Confirm[:0], o.Notes[:0]
 	o.arena = o.arena[:0]

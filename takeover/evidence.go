@@ -245,10 +245,11 @@ func (m *Machine) judgeGoneHost() {
 // what the peer sent are late by a round trip, so they count here alone, where nothing is urgent.
 func (m *Machine) judgeHung(r round) {
 	const why = "the peer's kernel answers, its daemon does not"
-	hung := min(m.quiet(), m.now-m.ev.progress)
+	hung, longer := m.cfg.HangTimeout, 2*m.cfg.HangTimeout
+	speaks := m.now-m.ev.progress < hung && m.quiet() < longer // a client might feign it for ever
 	switch {
-	case m.owner && m.inPair() && hung >= m.cfg.HangTimeout,
-		!m.owner && m.inPair() && hung >= 2*m.cfg.HangTimeout && !r.advertised:
+	case m.owner && m.inPair() && m.quiet() >= hung && !speaks,
+		!m.owner && m.inPair() && m.quiet() >= longer && !r.advertised:
 		m.claimFlows(why, false)
 	case m.claim == nil && m.now >= m.retry:
 		m.why = why

@@ -15,7 +15,7 @@ var update = flag.Bool("update", false, "write the transcripts anew from what ha
 
 // TestTranscripts runs testdata/*.txt: commands, a line of dashes, what followed, an empty line.
 //
-//	start primary|backup [epoch=N]   a new process, first or second in the list
+//	start primary|backup [epoch=N] [witness] [fence]   a new process, first or second in the list
 //	pair                             the peer, joining too, becomes the other half
 //	set WORLD...                     change the world, see world.set
 //	run DURATION                     let time pass, a tick every 5 ms
@@ -87,6 +87,8 @@ type world struct {
 	arp, gateway              bool
 	refuse, advertised, fails bool
 	slow                      time.Duration // of the disk
+	witness                   bool          // it grants what it is asked for
+	off                       time.Duration // of the fence command; 0: it fails
 
 	voice, answers, suspects bool
 }
@@ -101,10 +103,18 @@ func (w *world) command(words []string) {
 			c = Defaults(1, 2)
 		}
 		st := State{Boot: Boot{0xa}}
-		if len(words) > 2 {
-			st.Epoch = w.epoch(words[2])
+		for _, word := range words[2:] {
+			switch word {
+			case "witness":
+				c.Witness = true
+			case "fence":
+				c.FencePeer = true
+			default:
+				st.Epoch = w.epoch(word)
+			}
 		}
-		*w = world{t: w.t, m: New(c, st), boot: Boot{0xb}, arp: true, gateway: true, slow: time.Millisecond}
+		*w = world{t: w.t, m: New(c, st), boot: Boot{0xb}, arp: true, gateway: true, slow: time.Millisecond,
+			witness: true}
 	case "pair":
 		w.beat, w.view = true, View{Role: Joining}
 		w.step(Event{Kind: SessionUp, Boot: w.boot})
@@ -135,7 +145,8 @@ func (w *world) command(words []string) {
 }
 
 // set takes one word: beat=on|off, peer=ROLE, owner, paired, alone, epoch=N (what the peer says),
-// boot=N, arp=, gateway=, advertised=, refuse=, disk=on|off, slow=DURATION.
+// boot=N, arp=, gateway=, advertised=, refuse=, disk=, witness=on|off, slow=DURATION,
+// off=fails|DURATION.
 func (w *world) set(word string) {
 	key, value, _ := strings.Cut(word, "=")
 	on := value == "on"
@@ -165,6 +176,12 @@ func (w *world) set(word string) {
 		w.advertised = on
 	case "refuse":
 		w.refuse = on
+	case "witness":
+		w.witness = on
+	case "off":
+		if w.off = 0; value != "fails" {
+			w.off = w.duration(value)
+		}
 	case "disk":
 		w.fails = !on
 	case "slow":
@@ -182,9 +199,14 @@ func (w *world) event(words []string) {
 		}
 	}
 	for _, word := range words[1:] {
-		if word == "unequal" {
+		switch {
+		case word == "unequal":
 			ev.Unequal = true
-		} else {
+		case word == "against":
+			ev.Against, ev.Why = true, "the witness granted the claim to the peer"
+		case strings.HasPrefix(word, "held="):
+			ev.Held, ev.Why = w.epoch(word), "the witness hears the peer"
+		default:
 			ev.Epoch = w.epoch(word)
 		}
 	}
@@ -233,6 +255,16 @@ func (w *world) step(ev Event) {
 				kind = EpochWriteFailed
 			}
 			w.queue = append(w.queue, Event{Now: w.now + w.slow, Kind: kind, Epoch: a.Epoch})
+		case AskGrant:
+			if w.witness {
+				w.queue = append(w.queue, Event{Now: w.now + time.Millisecond, Kind: Granted, Epoch: a.Epoch})
+			}
+		case FencePeer:
+			kind := PeerFenced
+			if w.off == 0 {
+				kind = FenceFailed
+			}
+			w.queue = append(w.queue, Event{Now: w.now + max(w.off, 10*time.Millisecond), Kind: kind, Epoch: a.Epoch})
 		case Publish:
 			continue
 		}

@@ -134,7 +134,7 @@ func (n *node) buildDirector() error {
 	m := takeover.New(c, takeover.State{Boot: n.boot, Epoch: n.epochs.last})
 	n.dir = newDirector(m, n.started, t.ProbeEvery, min(t.Lease, t.HangTimeout/2), n.log)
 	n.dir.stage = n
-	n.data.awake = n.dir.awake
+	n.data.awake, n.data.life = n.dir.awake, n.dir
 	return nil
 }
 

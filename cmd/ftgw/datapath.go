@@ -22,6 +22,12 @@ type peerNews interface {
 	Note(rewrite.Note)
 }
 
+// life is told what packets show of the peer. Its calls are cheap.
+type life interface {
+	sign()     // its daemon lives
+	progress() // a client gets what it sends
+}
+
 // sender sends whole IP packets.
 type sender interface {
 	Send(packet []byte) error
@@ -38,7 +44,8 @@ type datapath struct {
 	toLocal  sender // packets that look as if they came from the client
 	toClient sender
 	news     map[netip.AddrPort]peerNews // by advertised address
-	awake    func() bool                 // false: the process stood still and must not act on what waited
+	life     life
+	awake    func() bool // false: the process stood still and must not act on what waited
 	log      *slog.Logger
 }
 
@@ -131,6 +138,12 @@ func (d *datapath) inbound(p *nfq.Packet, o *rewrite.Outcome) nfq.Verdict {
 	t.mu.Lock()
 	t.table.Inbound(&s, p.Unverified, d.now(), o)
 	t.mu.Unlock()
+	if o.FromPeer {
+		d.life.sign()
+	}
+	if o.Progress {
+		d.life.progress()
+	}
 	return decided(o, s.Changed(), s.Bytes(), 0)
 }
 
