@@ -50,6 +50,11 @@ func (f *flow) attach(conn *net.TCPConn, duty Duty) {
 	f.mu.Lock()
 	defer f.mu.Unlock()
 	f.conn, f.duty = conn, duty
+	if duty == Standby && !f.promoted {
+		setRTO(conn, rtoMinStandby)
+	} else {
+		setRTO(conn, rtoMinSpeaking)
+	}
 	if f.promoted {
 		f.mark = tcpInfo(conn).Bytes_received
 	}
@@ -64,6 +69,7 @@ func (f *flow) promote() {
 	}
 	f.promoted = true
 	if f.conn != nil {
+		setRTO(f.conn, rtoMinSpeaking)
 		info := tcpInfo(f.conn)
 		f.mark = info.Bytes_received
 		for _, end := range f.ends[:min(f.nends, len(f.ends))] {

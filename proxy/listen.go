@@ -16,10 +16,14 @@ const (
 	synAckRetries = 3
 	// The kernel caps it at net.core.somaxconn; the packet layer drops SYNs below that.
 	backlog = 1 << 16
-	// Linux 6.15: longest retransmission timeout of a socket, in ms. A standby's segments go
-	// unanswered at times, and its backed-off timer must be short when it begins to speak.
-	tcpRTOMax   = 44
-	rtoMaxMilli = 1000
+	// Bounds of a retransmission timeout, for Linux 6.15 and later. A standby's segments go
+	// unanswered at times, and its backed-off timer must be short when it begins to speak. Its
+	// first timeout must have passed by then, for only a timer that has backed off can be made
+	// to retransmit at once (RFC 6069); 60 ms leave room for a client's delayed ACK. A host that
+	// speaks keeps the kernel's own minimum.
+	rtoMaxMilli    = 1000
+	rtoMinStandby  = 60_000  // microseconds
+	rtoMinSpeaking = 200_000 // microseconds
 )
 
 // Listen listens on the advertised address, which must be an address of this host. Multipath
@@ -58,11 +62,23 @@ func Listen(ctx context.Context, at netip.AddrPort) (*net.TCPListener, error) {
 	return tl, nil
 }
 
-// setRTOMax shortens the longest retransmission timeout where the kernel can (it is no loss
-// where it cannot: the packet layer resends at a takeover).
-func setRTOMax(conn *net.TCPConn) {
-	control(conn, func(fd int) error {
-		return unix.SetsockoptInt(fd, unix.IPPROTO_TCP, tcpRTOMax, rtoMaxMilli)
+// Speak says whether this host speaks for the connections to come; l is where they come from.
+// A connection has its first timeout from its listener, computed in the handshake.
+func Speak(l *net.TCPListener, speaks bool) {
+	if speaks {
+		setRTO(l, rtoMinSpeaking)
+	} else {
+		setRTO(l, rtoMinStandby)
+	}
+}
+
+// setRTO bounds the retransmission timeout where the kernel can. It is no loss where it cannot:
+// the client then waits for the kernel's own timer.
+func setRTO(c syscall.Conn, minMicro int) {
+	control(c, func(fd int) error {
+		return errors.Join(
+			unix.SetsockoptInt(fd, unix.IPPROTO_TCP, unix.TCP_RTO_MAX_MS, rtoMaxMilli),
+			unix.SetsockoptInt(fd, unix.IPPROTO_TCP, unix.TCP_RTO_MIN_US, minMicro))
 	})
 }
 

@@ -127,7 +127,6 @@ func (s *Server) handle(h *handler) {
 		delete(s.handlers, h)
 		s.mu.Unlock()
 	}()
-	setRTOMax(h.conn)
 	client, local := addrPort(h.conn.RemoteAddr()), addrPort(h.conn.LocalAddr())
 	s.mu.Lock()
 	turn := s.promoted

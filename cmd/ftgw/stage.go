@@ -5,6 +5,7 @@ import (
 	"net/netip"
 	"time"
 
+	"github.com/ftgw/ftgw/proxy"
 	"github.com/ftgw/ftgw/replication"
 	"github.com/ftgw/ftgw/replication/link"
 	"github.com/ftgw/ftgw/rewrite"
@@ -94,6 +95,7 @@ func (n *node) AbandonPeer() {
 func (n *node) Promote(bool) {
 	n.held = nil
 	for _, v := range n.services {
+		proxy.Speak(v.listener, true)
 		n.held = append(n.held, n.data.survive(v.cfg.Advertised)...)
 		v.proxy.Promote(n.data.own)
 	}
@@ -142,6 +144,7 @@ func (n *node) Announce() {
 func (n *node) Duplex(speaker bool) {
 	n.link.Resume()
 	for _, v := range n.services {
+		proxy.Speak(v.listener, speaker)
 		n.data.setStance(v.cfg.Advertised, rewrite.Stance{Serve: true, Duplex: true, Speak: speaker})
 	}
 }
