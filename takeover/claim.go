@@ -135,6 +135,7 @@ func (m *Machine) fence(why string) {
 func (m *Machine) withhold(c cause) {
 	if m.hold.cause == notHeld {
 		m.hold.at = m.now
+		m.ev.gone = "" // a death from before says nothing of what has happened since
 		if m.speaker() {
 			m.do(Action{Do: CloseGate})
 		}
