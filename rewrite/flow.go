@@ -43,6 +43,7 @@ type flow struct {
 
 	speaker bool // this host sends for the flow
 	foreign bool // another host has spoken for it: the client may acknowledge what the local kernel has not sent
+	abroad  bool // the peer executes, though this host speaks
 	closing bool // a FIN or RST of either side was seen
 
 	born time.Duration

@@ -39,10 +39,11 @@ func (t *Table) survive(f *flow, now time.Duration, o *Outcome) {
 	case f.mode == Relay:
 		t.lose(f, now, o)
 	case f.mode == Duplex && f.speaker:
+		f.abroad = false
 		t.simplify(f, now, o)
 		f.stir(o)
 	case f.mode == Duplex:
-		f.mode, f.speaker = Simplex, true
+		f.mode, f.speaker, f.abroad = Simplex, true, false
 		f.jump(now)
 		f.wake(now, o)
 	}

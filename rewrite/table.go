@@ -35,6 +35,7 @@ type Table struct {
 	opening  []*flow // half-open flows, the oldest first; others among them are passed over
 	early    map[FlowID]Confirmation
 	earlyAge map[FlowID]Confirmation // the generation before
+	abroad   map[FlowID]struct{}     // executed by the peer, and the SYN has not come yet
 }
 
 // NewTable returns an empty table. The key makes the common initial sequence numbers; both
@@ -47,6 +48,7 @@ func NewTable(key []byte, limits Limits) *Table {
 		forwards: map[netip.AddrPort]*service{},
 		flows:    map[Key]*flow{},
 		early:    map[FlowID]Confirmation{},
+		abroad:   map[FlowID]struct{}{},
 	}
 }
 
@@ -133,6 +135,10 @@ func (t *Table) open(id FlowID, svc *service, mode Mode, speaker bool, now time.
 	if c, ok := t.takeEarly(id); ok {
 		f.confAck, f.confEdge = c.RcvNxt, c.Edge
 	}
+	if _, ok := t.abroad[id]; ok {
+		f.abroad = true
+		delete(t.abroad, id)
+	}
 	return f, OK
 }
 
@@ -189,6 +195,7 @@ func (t *Table) keepEarly(c Confirmation) {
 
 func (t *Table) ageEarly() {
 	t.earlyAge, t.early = t.early, make(map[FlowID]Confirmation, len(t.early))
+	clear(t.abroad)
 }
 
 func (t *Table) takeEarly(id FlowID) (Confirmation, bool) {
@@ -201,15 +208,16 @@ func (t *Table) takeEarly(id FlowID) (Confirmation, bool) {
 	return Confirmation{}, false
 }
 
-// Accepted returns the identity and place of a client's newest connection, for a socket that
-// the local kernel has just handed out: its handshake is over.
-func (t *Table) Accepted(k Key) (id FlowID, mode Mode, speaker, ok bool) {
+// Accepted returns the identity and mode of a client's newest connection, and whether this host
+// executes its requests, for a socket that the local kernel has just handed out: its handshake
+// is over.
+func (t *Table) Accepted(k Key) (id FlowID, mode Mode, executes, ok bool) {
 	f := t.flows[k]
 	if f == nil || f.phase == opening {
 		return FlowID{}, 0, false, false
 	}
 	t.opened(f)
-	return f.id, f.mode, f.speaker, true
+	return f.id, f.mode, f.speaker && !f.abroad, true
 }
 
 // Mode returns the mode of a flow.

@@ -461,3 +461,44 @@ func TestEstablishedSegmentAllocatesNothing(t *testing.T) {
 		}
 	}
 }
+
+func TestVoiceMovesBetweenLivingHosts(t *testing.T) {
+	p, b := pair(t)
+	iss, stamp := connect(t, p, b)
+	b.in(client(clientISN+1, iss+1, ACK, stamp, "0123456789"))
+	p.in(b.o.Clone)
+	p.kernel(0, clientISN+11, "") // held: the backup has not confirmed
+	var told []Confirmation
+	p.table.SetStance(advertised, Stance{Serve: true, Duplex: true})
+	p.table.Yield(advertised, func(o *Outcome) { told = append(told, o.Confirm...) })
+	if len(told) != 1 || told[0].RcvNxt != clientISN+11 {
+		t.Fatalf("the peer was told %v", told)
+	}
+	if p.kernel(0, clientISN+11, "x") != nil || p.o.Reason != NotSpeaker {
+		t.Fatalf("still speaks: %v", p.o.Reason)
+	}
+	b.table.SetStance(advertised, Stance{Serve: true, Duplex: true, Speak: true})
+	b.table.Speak(advertised, *b.now, func(o *Outcome) {
+		if len(o.ToClient) != 0 {
+			t.Error("acknowledged what the other kernel has not confirmed")
+		}
+	})
+	if b.kernel(0, clientISN+11, "") != nil || b.o.Reason != AckHeld {
+		t.Fatalf("not held: %v", b.o.Reason)
+	}
+	b.table.Confirmed(told[0], *b.now, &b.o)
+	if len(b.o.ToClient) != 1 {
+		t.Fatalf("%d acknowledgments released", len(b.o.ToClient))
+	}
+	if s := parse(t, b.o.ToClient[0]); s.Ack() != clientISN+11 || s.Seq() != iss+1 {
+		t.Fatalf("released %d at %d", s.Ack(), s.Seq())
+	}
+	s := b.kernel(0, clientISN+11, "reply")
+	if s == nil || s.Seq() != iss+1 {
+		t.Fatalf("the new voice is silent: %v", b.o.Reason)
+	}
+	// The old voice's kernel may lag behind: it learns of acknowledgments all the same.
+	if got := p.in(client(clientISN+11, iss+6, ACK, stamp, "")); got == nil || got.Ack() != p.iss+2 || p.o.Reason != AckClamped {
+		t.Fatalf("not clamped: %v", p.o.Reason)
+	}
+}

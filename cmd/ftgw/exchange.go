@@ -21,12 +21,12 @@ var _ proxy.Flows = flows{}
 func (f flows) Accepted(client, local netip.AddrPort) (rewrite.FlowID, proxy.Duty, bool) {
 	s := f.d.shard(client)
 	s.mu.Lock()
-	id, mode, speaker, ok := s.table.Accepted(rewrite.Key{Client: client, Advertised: local})
+	id, mode, executes, ok := s.table.Accepted(rewrite.Key{Client: client, Advertised: local})
 	s.mu.Unlock()
 	switch {
 	case !ok || mode == rewrite.Relay:
 		return id, 0, false
-	case speaker:
+	case executes:
 		return id, proxy.Executor, true
 	default:
 		return id, proxy.Standby, true
