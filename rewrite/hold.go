@@ -14,11 +14,14 @@ func (t *Table) Confirmed(c Confirmation, now time.Duration, o *Outcome) {
 		t.keepEarly(c)
 		return
 	}
-	if f.mode != Duplex || !f.speaker {
+	if f.mode != Duplex {
 		return
 	}
 	f.confAck, f.confEdge = f.confAck.Later(c.RcvNxt), f.confEdge.Later(c.Edge)
 	f.confirmedSACK(&c)
+	if !f.speaker {
+		return // not yet: it is said only once
+	}
 	f.release(c.NSACK > 0, now, o)
 }
 

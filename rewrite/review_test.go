@@ -243,3 +243,18 @@ func TestBlindAcknowledgmentIsNotBelieved(t *testing.T) {
 		t.Fatal("the reply was given up by a stranger's word")
 	}
 }
+
+// A confirmation counts also where it comes before this host knows that it is to speak: it is
+// not said again.
+func TestConfirmationBeforeTheVoice(t *testing.T) {
+	p, b := pair(t)
+	connect(t, p, b)
+	id := FlowID{Key: Key{Client: clientEnd, Advertised: advertised}, ISN: clientISN}
+	b.table.Confirmed(Confirmation{Flow: id, RcvNxt: clientISN + 11, Edge: clientISN.Add(5000)}, *b.now, &b.o)
+	if f := b.table.find(id); f.confAck != clientISN+11 || f.confEdge != clientISN.Add(5000) {
+		t.Fatalf("forgotten: %d", f.confAck-clientISN)
+	}
+	if len(b.o.ToClient) != 0 {
+		t.Fatal("the backup spoke")
+	}
+}
