@@ -56,6 +56,16 @@ type cluster struct {
 // start builds a lab with web servers and nodes and waits until they are in duplex.
 func start(t *testing.T, o lab.Options, c lab.Config) *cluster {
 	t.Helper()
+	x := prepare(t, o, c)
+	x.node(x.A)
+	x.node(x.B)
+	x.duplex()
+	return x
+}
+
+// prepare builds a lab with web servers and without nodes.
+func prepare(t *testing.T, o lab.Options, c lab.Config) *cluster {
+	t.Helper()
 	labtest.Require(t)
 	l, err := lab.New(o)
 	if err != nil {
@@ -74,9 +84,7 @@ func start(t *testing.T, o lab.Options, c lab.Config) *cluster {
 	x.must(l.WriteConfig(c))
 	for _, h := range []*lab.Host{l.A, l.B} {
 		x.app(h)
-		x.node(h)
 	}
-	x.duplex()
 	return x
 }
 
