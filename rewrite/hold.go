@@ -124,11 +124,20 @@ func (t *Table) Confirmations(advertised netip.AddrPort, dst []Confirmation) []C
 func (t *Table) Noted(n Note, now time.Duration, o *Outcome) {
 	o.reset()
 	f := t.find(n.Flow)
-	if f == nil || f.mode != Duplex {
+	if f == nil {
+		t.keepElsewhere(n)
+		return
+	}
+	if f.mode != Duplex {
 		return
 	}
 	switch {
 	case n.Kind == NoteSimplex && !f.speaker:
+		if old := t.flows[f.id.Key]; old != f {
+			// The peer's kernel has believed the SYN, this one not yet: the old connection is over.
+			old.discard(old.rcvNxt, o)
+			t.supersede(old)
+		}
 		f.mode, f.seen = Relay, now
 		if f.phase != opening {
 			f.discard(f.rcvNxt, o)

@@ -24,10 +24,11 @@ type world struct {
 	count  int
 	log    bool
 
-	client *toy
-	hosts  [2]*host // primary, backup
-	owner  int
-	clean  bool // the wires are good
+	client            *toy
+	hosts             [2]*host // primary, backup
+	owner             int
+	executor, speaker int
+	clean             bool // the wires are good
 
 	clientLoss, cloneLoss, kernelLoss float64
 
@@ -37,6 +38,7 @@ type world struct {
 	simplex           bool // a host fell to simplex
 	orphan            bool // the dead host held the flow alone, and the other knew
 	torn              bool // or did not know yet
+	moving            bool // a switchover is under way
 	faults            []string
 }
 
@@ -296,7 +298,8 @@ func (h *host) app() {
 	if h.isn != h.k.irs {
 		h.isn, h.stored, h.written, h.asked, h.read, h.eof = h.k.irs, nil, 0, 0, 0, false
 	}
-	mode, speaker, ok := h.mode()
+	mode, _, ok := h.mode()
+	executes := h.w.hosts[h.w.executor] == h || mode == Simplex
 	h.table.Accepted(h.w.id().Key)
 	if h.w.rnd.IntN(3) == 0 {
 		return
@@ -308,10 +311,10 @@ func (h *host) app() {
 		h.table.Received(h.w.id(), uint64(h.read), eof, h.w.now, &h.o)
 		h.carry(&h.o)
 	}
-	if ok && speaker && h.asked < len(h.stored) {
+	if ok && executes && h.asked < len(h.stored) {
 		h.asked = len(h.stored)
 	}
-	if ok && speaker && h.asked == len(h.stored) && h.due() {
+	if ok && executes && h.asked == len(h.stored) && h.due() {
 		h.execute(mode)
 	}
 	for h.written < len(h.stored) {
@@ -392,7 +395,7 @@ func (w *world) die(n int) {
 		s.sole = true
 		s.asked = len(s.stored) // what the dead host has not stored is lost with it
 		s.table.SetStance(advertised, Stance{Serve: true, Speak: true})
-		w.owner = s.n
+		w.owner, w.executor, w.speaker = s.n, s.n, s.n
 		s.table.Survive(advertised, w.now, func(o *Outcome) { s.carry(o) })
 	})
 }
@@ -412,6 +415,24 @@ func (w *world) verify() {
 	if len(w.client.in) > at {
 		w.fault("%d bytes too many", len(w.client.in)-at)
 	}
+}
+
+// switchover moves the voice between living hosts; the executor stays.
+func (w *world) switchover() {
+	from, to := w.hosts[w.speaker], w.hosts[1-w.speaker]
+	if !from.alive || !to.alive || from.sole || to.sole || w.moving {
+		return
+	}
+	w.moving = true
+	w.say("the voice moves to host %d", to.n)
+	w.speaker, to.deaf = to.n, false
+	from.table.SetStance(advertised, Stance{Serve: true, Duplex: true})
+	from.table.Yield(advertised, func(o *Outcome) { from.carry(o) })
+	from.control(func() {
+		w.moving = false
+		to.table.SetStance(advertised, Stance{Serve: true, Duplex: true, Speak: true})
+		to.table.Speak(advertised, w.now, func(o *Outcome) { to.carry(o) })
+	})
 }
 
 // reborn begins another connection from the same port, saying nothing of the old one.
@@ -449,8 +470,8 @@ func (w *world) over() bool {
 		return false
 	}
 	for _, h := range w.hosts {
-		if m, _, ok := h.mode(); h.alive && ok && m == Duplex && h.k.state == toyOpen && h.k.irs == w.client.iss && !h.deaf && !h.k.done() {
-			return false
+		if m, _, ok := h.mode(); h.alive && ok && m == Duplex && h.k.state == toyOpen && h.k.irs == w.client.iss && !h.deaf && !h.k.done() && (h.n == w.owner || h.n == w.speaker) {
+			return false // of a host that is neither, a lost clone may leave bytes unacknowledged
 		}
 	}
 	return true
@@ -478,7 +499,10 @@ func (w *world) play() []string {
 		w.after(w.between(0, 500*time.Millisecond), w.reborn)
 	}
 	if w.rnd.IntN(6) == 0 { // the backup's kernel cannot hold the flow
-		w.after(w.between(0, 300*time.Millisecond), func() { w.hosts[1].deaf = w.hosts[0].alive })
+		w.after(w.between(0, 300*time.Millisecond), func() { w.hosts[1].deaf = w.hosts[0].alive && w.speaker == 0 })
+	}
+	for w.rnd.IntN(3) == 0 {
+		w.after(w.between(0, 600*time.Millisecond), w.switchover)
 	}
 	w.after(8*time.Second, func() { w.clean = true })
 	var tick func()

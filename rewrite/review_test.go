@@ -258,3 +258,29 @@ func TestConfirmationBeforeTheVoice(t *testing.T) {
 		t.Fatal("the backup spoke")
 	}
 }
+
+// A SYN that only the peer's kernel believed ends the old connection here as well: else this
+// host would speak for it once the peer has died, to a client that knows nothing of it.
+func TestConnectionThatThePeerGaveUpIsOver(t *testing.T) {
+	p, b := pair(t)
+	connect(t, p, b)
+	b.in(client(clientISN+5000, 0, SYN, 0, ""))
+	id := FlowID{Key: Key{Client: clientEnd, Advertised: advertised}, ISN: clientISN + 5000}
+	b.table.Noted(Note{Flow: id, Kind: NoteSimplex}, *b.now, &b.o)
+	if len(b.o.ToLocal) != 1 {
+		t.Fatal("the old socket lives on")
+	}
+	if s := parse(t, b.o.ToLocal[0]); !s.Flags().Has(RST) || s.Seq() != clientISN+1 {
+		t.Fatalf("%v at %d", s.Flags(), s.Seq())
+	}
+	b.table.Survive(advertised, *b.now, func(o *Outcome) {
+		for _, x := range o.ToClient {
+			if s := parse(t, x); !s.Flags().Has(RST) {
+				t.Fatalf("spoke for the old connection: %v", s.Flags())
+			}
+		}
+	})
+	if len(b.table.flows) != 0 || b.table.halfOpen != 0 {
+		t.Fatalf("%d flows, %d half-open left", len(b.table.flows), b.table.halfOpen)
+	}
+}

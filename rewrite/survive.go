@@ -32,6 +32,7 @@ func (t *Table) Survive(advertised netip.AddrPort, now time.Duration, emit func(
 			emit(&o)
 		}
 	}
+	t.loseElsewhere(advertised, emit)
 }
 
 func (t *Table) survive(f *flow, now time.Duration, o *Outcome) {
@@ -55,7 +56,7 @@ func (t *Table) survive(f *flow, now time.Duration, o *Outcome) {
 func (t *Table) lose(f *flow, now time.Duration, o *Outcome) {
 	h := Header{Src: f.id.Advertised, Dst: f.id.Client, Seq: f.maxAck, Flags: RST}
 	o.ToClient = append(o.ToClient, AppendSegment(o.room(maxHeader), h, nil))
-	if f.phase == established {
+	if f.maxAck != f.iss {
 		f.jump(now)
 		o.ToClient = append(o.ToClient, f.probe(f.rcvNxt, 0, o))
 	}
