@@ -31,7 +31,7 @@ func (r *Round) judge(ctx context.Context, w *watch, before map[*lab.Host]lab.Se
 	fail(played)
 	seen := Seen{Results: r.Report.Results()}
 	wire, handed, err := w.stop()
-	seen.Wire, seen.Handed = wire.Segments, handed.Segments
+	seen.Wire, seen.Handed = r.genuine(wire.Segments), handed.Segments
 	fail(err)
 	for _, h := range []*lab.Host{r.A, r.B} {
 		entries, err := webapp.ReadJournal(h.JournalPath())

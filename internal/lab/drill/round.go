@@ -12,6 +12,7 @@ import (
 
 	"github.com/ftgw/ftgw/internal/crashpoint"
 	"github.com/ftgw/ftgw/internal/lab"
+	"github.com/ftgw/ftgw/internal/lab/capture"
 	"github.com/ftgw/ftgw/internal/lab/client"
 )
 
@@ -53,6 +54,7 @@ type Round struct {
 	struck   time.Time // of the first fault
 	dead     *lab.Host // which was crashed first, or its process killed
 	checks   []func(*Seen) error
+	forged   []capture.Segment // what the captures must not be taken at their word for
 }
 
 // Injection is something that the scenario did to the pair.
@@ -77,6 +79,14 @@ func (r *Round) note(at time.Time, what string) {
 	if r.struck.IsZero() {
 		r.struck = at
 	}
+	r.injected = append(r.injected, Injection{AtMS: ms(at.Sub(r.begin)), What: what})
+}
+
+// remark is note of what is no fault, or not the one that the round is judged by.
+func (r *Round) remark(what string) {
+	at := time.Now()
+	r.mu.Lock()
+	defer r.mu.Unlock()
 	r.injected = append(r.injected, Injection{AtMS: ms(at.Sub(r.begin)), What: what})
 }
 
