@@ -56,10 +56,31 @@
 // instead, it claims; but after HangTimeout or more of not looking, the peer may have served and
 // died meanwhile, so the flows are given up rather than continued with other bytes (I4).
 //
-// # What is left open here
+// # Witness and fence command
 //
-// Without a witness, two hosts that both reach the gateway but not each other cannot be told
-// from two deaths: both claim, and on heal the lower epoch fences itself. A witness' grant and
-// a fence command are further steps between the decision to claim and WriteEpoch (see claim.go);
-// a switchover is an agreement like those of pair.go.
+// Without either, two hosts that both reach the gateway but not each other cannot be told from
+// two deaths: both claim, and on heal the lower epoch fences itself. With them a claim goes
+// through up to three gates, and is called off by a sign of life before the first is passed:
+//
+//	decided ─► AskGrant ─► Granted ─► FencePeer ─► PeerFenced ─► WriteEpoch ─► EpochWritten ─► carried out
+//	              │ no answer in time,     │ fails
+//	              ▼ Denied                 ▼
+//	          called off, tried anew with another number
+//
+// The witness grants a number only above all that it granted, and only to a node that knows of
+// the latest claim: in a pair, whose epoch is not below it. So of the two halves of a pair one
+// is granted the next claim, and the other is told (Superseded) and fences itself. The witness
+// answers when the other one has reported that it is silent, or is not heard by the witness
+// either; so no two speak at a time, and a crash costs no waiting. A node that was granted a
+// number and died before it used it costs the other one its flows, for it may have used it;
+// where both form a pair again, the witness sees that it was not used, and forgets it.
+//
+// A node without flows is denied while any other one serves as far as the witness has heard.
+// One gap is left: a host that serves alone, and is cut off from the other and from the witness
+// but not from the clients, goes on; the witness takes it for dead then, and lets the other one
+// serve new connections. Falling silent instead would make the witness' death one of the service.
+//
+// A fence command is run where a claim rests on silence, not on R: what is dead need not be
+// powered off. Without a witness the owner is ahead by HangTimeout, so that two healthy hosts do
+// not power each other off.
 package takeover
