@@ -58,8 +58,13 @@ func (x *executor) offset() uint64 { return x.src.pos - uint64(x.br.Buffered()) 
 // loop runs exchanges until the connection ends.
 func (x *executor) loop() ending {
 	for {
+		if x.yields() {
+			return x.handOver()
+		}
 		closing, err := x.exchange()
 		switch {
+		case errors.Is(err, errYield):
+			continue
 		case errors.Is(err, errQuiet):
 			if x.storeClose() != nil {
 				return reset
@@ -171,6 +176,9 @@ func (x *executor) store(rec Record, body io.ReaderAt) error {
 func (x *executor) read() (*request, error) {
 	cfg := &x.flow.s.cfg
 	if err := x.await(); err != nil {
+		if errors.Is(err, errYield) {
+			return nil, err
+		}
 		if isEOF(err) || isTimeout(err) {
 			return nil, errQuiet
 		}

@@ -24,6 +24,8 @@ type flow struct {
 	duty     Duty         // 0 until accepted
 	heir     bool         // accepted right after a takeover: the lost host may have known it
 	promoted bool         // this host became executor; nothing is committed any more
+	taken    bool         // likewise, since the peer handed over
+	yielding bool         // this host is to hand over at the next exchange boundary
 	lost     bool         // the connection is gone or cannot be held; nothing is committed any more
 	held     held         // the executor's own once its loop runs
 	eof      bool         // the client's stream ends at held.end
@@ -96,17 +98,21 @@ func (f *flow) hasRecords() bool {
 	return f.promoted || f.out.waiting != nil
 }
 
-// run serves an accepted connection to its end.
+// run serves an accepted connection to its end, as standby and executor in turn.
 func (f *flow) run(ctx context.Context) {
 	end := proceed
-	if f.duty == Standby {
-		end = f.standby(ctx)
-	}
-	total, eof := f.held.end, f.eof
-	if end == proceed {
-		x := newExecutor(ctx, f)
-		end = x.loop()
-		total, eof = x.src.total, x.src.eof
+	var total uint64
+	var eof bool
+	for end == proceed {
+		if f.isStandby() {
+			end = f.standby(ctx)
+			total, eof = f.held.end, f.eof
+		}
+		if end == proceed {
+			x := newExecutor(ctx, f)
+			end = x.loop()
+			total, eof = x.src.total, x.src.eof
+		}
 	}
 	if end == orderly {
 		f.closing(ctx, total, eof)
@@ -121,11 +127,17 @@ func (f *flow) run(ctx context.Context) {
 	f.mu.Unlock()
 }
 
+func (f *flow) isStandby() bool {
+	f.mu.Lock()
+	defer f.mu.Unlock()
+	return f.duty == Standby
+}
+
 // ending says how a part of a connection's life ended.
 type ending uint8
 
 const (
 	reset   ending = iota // gone, or to be dropped in silence
 	orderly               // the end is logged: shut down and drain
-	proceed               // go on as executor
+	proceed               // go on in the other part: standby as executor, executor as standby
 )

@@ -34,6 +34,9 @@ func (x *executor) await() error {
 		if cfg.TurnOver(f.id) {
 			limit = min(limit, cfg.TurnOverIdle)
 		}
+		if x.yields() {
+			return errYield
+		}
 		x.src.patience = max(time.Millisecond, limit-time.Since(begin))
 		_, err := x.br.Peek(1)
 		if !isTimeout(err) || time.Since(begin) >= limit {

@@ -28,6 +28,9 @@ func (f *flow) standby(ctx context.Context) ending {
 	if f.lost {
 		return reset
 	}
+	if f.taken {
+		f.duty = Executor
+	}
 	return end
 }
 
@@ -79,7 +82,10 @@ func (f *flow) replay(ctx context.Context) ending {
 	for {
 		f.mu.Lock()
 		rec, ok := f.out.take()
-		promoted, lost, hole := f.promoted, f.lost, len(f.out.waiting) > 0
+		if ok && rec.Kind == replication.KindHandOver {
+			f.taken = true
+		}
+		promoted, lost, hole := f.promoted || f.taken, f.lost, len(f.out.waiting) > 0
 		f.mu.Unlock()
 		switch {
 		case lost || ctx.Err() != nil:
@@ -140,10 +146,10 @@ func (f *flow) commit(rec stored) error {
 	case f.out.has(rec.Record):
 		rec.body.release()
 		return nil
-	case f.lost || f.promoted || f.duty == Executor:
+	case f.lost || f.promoted || f.taken || f.duty == Executor:
 		return fmt.Errorf("proxy: store record %d of %v: %w", rec.Index, f.id, ErrNotHeld)
 	}
-	if rec.Kind == replication.KindReply {
+	if rec.Kind == replication.KindReply || rec.Kind == replication.KindHandOver {
 		f.held.trim(rec.RequestEnd)
 	}
 	f.out.put(rec)

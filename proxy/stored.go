@@ -6,15 +6,18 @@ import (
 	"github.com/ftgw/ftgw/replication"
 )
 
-// order is a record's place within its flow: exchanges count up, and within one the interims
-// come before the reply or the close.
+// order is a record's place within its flow: exchanges count up, and within one a handover comes
+// before the interims and these before the reply or the close.
 type order struct {
 	index uint64
 	sub   uint32
 }
 
 func orderOf(r Record) order {
-	if r.Kind == replication.KindInterim {
+	switch r.Kind {
+	case replication.KindHandOver:
+		return order{r.Index, 2 << 16}
+	case replication.KindInterim:
 		return order{r.Index, uint32(r.Interim)}
 	}
 	return order{r.Index, 1 << 16}
@@ -31,6 +34,7 @@ type stored struct {
 type outbox struct {
 	index    uint64 // the exchange that is next
 	interims uint16 // of that exchange, already taken
+	turn     uint16 // handovers of the flow so far, in either direction
 	closed   bool   // the closing record was taken
 	waiting  map[order]stored
 }
@@ -40,6 +44,9 @@ func (o *outbox) has(r Record) bool {
 	at := orderOf(r)
 	if at.index < o.index || o.closed {
 		return true
+	}
+	if r.Kind == replication.KindHandOver {
+		return r.Interim <= o.turn
 	}
 	if r.Kind == replication.KindInterim && at.index == o.index && r.Interim < o.interims {
 		return true
@@ -60,9 +67,12 @@ func (o *outbox) take() (stored, bool) {
 	if len(o.waiting) == 0 {
 		return stored{}, false
 	}
-	at := order{o.index, uint32(o.interims)}
+	at := order{o.index, 2 << 16}
 	s, ok := o.waiting[at]
 	if ok {
+		o.turn = s.Interim
+	} else if s, ok = o.waiting[order{o.index, uint32(o.interims)}]; ok {
+		at.sub = uint32(o.interims)
 		o.interims++
 	} else {
 		at.sub = 1 << 16

@@ -61,6 +61,18 @@ const (
 	NoteSimplex NoteKind = 1 // the sender cannot hold the flow: the receiver goes on alone
 	NoteUnknown NoteKind = 2 // a clone came for a flow the sender does not know
 	NoteClosed  NoteKind = 3 // the sender's kernel has no socket for it any more
+
+	// A switchover, in this order: the flows whose exchanges the sender goes on to execute, then
+	// one note that names no flow but the advertised address twice.
+
+	NoteExecutes NoteKind = 4
+	NoteHandOver NoteKind = 5 // Reason: HandOverVoice, HandOverAddress or both
+)
+
+// What a NoteHandOver gives to the peer, in its Reason.
+const (
+	HandOverVoice   uint8 = 1 << iota // the peer speaks from now on
+	HandOverAddress                   // the peer answers for the advertised address
 )
 
 // FlowNote tells the peer about one flow. Reason is a code of the package that sends it.
@@ -128,7 +140,7 @@ func ParseNotes(rest []byte) ([]FlowNote, error) {
 	for len(p.b) > 0 {
 		notes = append(notes, FlowNote{
 			Flow:   p.flow(),
-			Kind:   NoteKind(p.enum("kind of note", uint8(NoteSimplex), uint8(NoteClosed))),
+			Kind:   NoteKind(p.enum("kind of note", uint8(NoteSimplex), uint8(NoteHandOver))),
 			Reason: p.u8(),
 		})
 	}

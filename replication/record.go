@@ -15,6 +15,10 @@ const (
 	KindReply   RecordKind = 1 // the whole final reply of an exchange
 	KindInterim RecordKind = 2 // a 100 or 103 that goes before it
 	KindClose   RecordKind = 3 // the speaker ends the connection; no bytes
+
+	// KindHandOver makes the receiver the executor from this exchange on; no bytes. Interim
+	// counts the flow's handovers, from 1.
+	KindHandOver RecordKind = 4
 )
 
 // RecordKey names a record for good; storing is idempotent by it.
@@ -68,7 +72,7 @@ func (k RecordKey) append(dst []byte) []byte {
 func (p *parser) recordKey() RecordKey {
 	return RecordKey{
 		Flow: p.flow(), Index: p.u64(),
-		Kind:    RecordKind(p.enum("kind of record", uint8(KindReply), uint8(KindClose))),
+		Kind:    RecordKind(p.enum("kind of record", uint8(KindReply), uint8(KindHandOver))),
 		Interim: p.u16(),
 	}
 }

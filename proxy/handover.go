@@ -1,0 +1,143 @@
+package proxy
+
+import (
+	"errors"
+	"time"
+
+	"github.com/ftgw/ftgw/replication"
+	"github.com/ftgw/ftgw/rewrite"
+)
+
+// The executor's part of a flow moves to the peer between two exchanges: a record says where the
+// next request begins, and its writer goes on as standby. So no request is executed twice and
+// a running exchange stays where it is (DESIGN §5, "Switchover").
+
+// Yield hands over the flows that this host executes and that ids names, each at its next
+// exchange boundary, and returns their identities. ids is called with a lock held and must not
+// call back into the Server.
+func (s *Server) Yield(ids func(rewrite.FlowID) bool) []rewrite.FlowID {
+	s.mu.Lock()
+	defer s.mu.Unlock()
+	var all []rewrite.FlowID
+	for id, f := range s.table {
+		if f.conn != nil && ids(id) && f.askToYield() {
+			all = append(all, id)
+			f.nudge()
+		}
+	}
+	return all
+}
+
+// askToYield reports whether this host executes the flow.
+func (f *flow) askToYield() bool {
+	f.mu.Lock()
+	defer f.mu.Unlock()
+	executes := f.duty == Executor || f.promoted
+	f.yielding = f.yielding || executes && !f.lost
+	return executes && !f.lost
+}
+
+// Take makes this host the executor of the standby flows that ids names, because the peer has
+// not begun with them. Others wait for the peer's handover.
+func (s *Server) Take(ids func(rewrite.FlowID) bool) {
+	s.mu.Lock()
+	defer s.mu.Unlock()
+	for id, f := range s.table {
+		if !ids(id) {
+			continue
+		}
+		f.mu.Lock()
+		f.taken = f.taken || f.duty == Standby && !f.promoted
+		f.mu.Unlock()
+		f.signal()
+	}
+}
+
+// Executing returns how many connections this host executes.
+func (s *Server) Executing() int {
+	s.mu.Lock()
+	defer s.mu.Unlock()
+	n := 0
+	for _, f := range s.table {
+		f.mu.Lock()
+		if f.conn != nil && !f.lost && (f.duty == Executor || f.promoted) {
+			n++
+		}
+		f.mu.Unlock()
+	}
+	return n
+}
+
+var errYield = errors.New("asked to hand over")
+
+func (x *executor) yields() bool {
+	x.flow.mu.Lock()
+	defer x.flow.mu.Unlock()
+	return x.flow.yielding
+}
+
+// handOver ends the executor between two exchanges. The flow becomes standby before the record
+// goes, since the peer may store its first reply here right after it. If the peer does not
+// take the flow, this host goes on with it.
+func (x *executor) handOver() ending {
+	f := x.flow
+	f.mu.Lock()
+	f.yielding, f.promoted, f.heir, f.taken = false, false, false, false
+	rest, err := x.unread()
+	f.held.free()
+	f.held, f.eof = rest, x.src.eof
+	f.duty = Standby
+	f.out.index, f.out.interims = x.index, 0
+	f.out.turn++
+	rec := Record{RecordKey: x.key(replication.KindHandOver), RequestEnd: rest.start}
+	rec.Interim = f.out.turn
+	info := tcpInfo(f.conn)
+	f.written = info.Bytes_acked + uint64(outQueue(f.conn))
+	f.mu.Unlock()
+	if err == nil {
+		err = f.conn.SetReadDeadline(time.Time{})
+	}
+	if err != nil {
+		f.lose()
+		return reset
+	}
+	if f.s.log.Store(x.ctx, rec, &wire{}) != nil {
+		if x.ctx.Err() != nil {
+			return reset
+		}
+		f.mu.Lock()
+		f.taken = true
+		f.mu.Unlock()
+	} else {
+		setRTO(f.conn, rtoMinStandby)
+	}
+	return proceed
+}
+
+// unread returns what was read of the client's stream and not consumed, as the standby holds it.
+func (x *executor) unread() (held, error) {
+	at := x.offset()
+	h := held{depot: &x.flow.s.depot, start: at, end: at}
+	buffered, _ := x.br.Peek(x.br.Buffered()) // no more than there is: no error
+	if err := h.append(buffered); err != nil {
+		return h, err
+	}
+	if old := x.src.held; old != nil {
+		buf := x.flow.s.depot.pool.getLarge()
+		defer x.flow.s.depot.pool.putLarge(buf)
+		for pos := x.src.pos; pos < old.end; {
+			n, err := old.readAt(buf, pos)
+			if err == nil {
+				err = h.append(buf[:n])
+			}
+			if err != nil {
+				return h, err
+			}
+			pos += uint64(n)
+		}
+	}
+	if h.end > x.src.total { // the peer's record ran ahead of what was read here
+		h.end = x.src.total
+	}
+	return h, nil
+}

@@ -1,0 +1,78 @@
+package proxy
+
+import (
+	"fmt"
+	"math/rand/v2"
+	"sync"
+	"testing"
+	"time"
+)
+
+// The executor's part goes back and forth between two living hosts while a client sends requests
+// of all shapes in chunks of any size: each is answered once, in order, and executed once.
+func TestHandOverBackAndForth(t *testing.T) {
+	up := newWeb(t)
+	for round := range 20 {
+		t.Run(fmt.Sprint(round), func(t *testing.T) {
+			t.Parallel()
+			rnd := rand.New(rand.NewPCG(uint64(round), 2))
+			a, b := newPair(t, Config{Upstream: up.addr(), Memory: 64 << 10})
+			b.link.peer = a.Server
+			w := newTwin(t, a, b)
+			raw, methods := series(rnd, 12)
+			var sent sync.WaitGroup
+			sent.Go(func() {
+				for chunk := range chunks(rnd, raw) {
+					w.write(chunk)
+				}
+			})
+			ended := make(chan struct{})
+			go func() { w.readers.Wait(); close(ended) }()
+			moves := 0
+			for over := false; !over; {
+				select {
+				case <-ended:
+					over = true
+				case <-time.After(time.Millisecond):
+					moves += len(a.Yield(all)) + len(b.Yield(all))
+				}
+			}
+			sent.Wait()
+			stored := map[uint64]bool{}
+			for i := range methods {
+				stored[uint64(i)] = true
+			}
+			w.check(t, up, methods, stored)
+			if sa := w.seen(0); sa != w.seen(1) {
+				t.Errorf("the hosts wrote %d and %d bytes", len(sa), len(w.seen(1)))
+			}
+			t.Logf("asked %d times", moves)
+		})
+	}
+}
+
+// A peer that does not take over leaves the flow where it is.
+func TestHandOverRefused(t *testing.T) {
+	up := newWeb(t)
+	a, b := newPair(t, Config{Upstream: up.addr()})
+	w := newTwin(t, a, b)
+	get := []byte("GET /1? HTTP/1.1\r\nHost: shop\r\n\r\n")
+	w.write(get)
+	eventually(t, "the first reply", func() bool { return a.Stats().Delivered == 1 })
+	b.Promote(all) // refuses every record from now on
+	a.Yield(all)
+	eventually(t, "back in its old part", func() bool { return a.Executing() == 1 })
+}
+
+// A flow that the peer has not begun to execute is taken without a word.
+func TestTakeUnbegunFlow(t *testing.T) {
+	up := newWeb(t)
+	a, b := newPair(t, Config{Upstream: up.addr()})
+	a.packets.duty = Standby // it knows of the switchover already
+	b.link.peer = a.Server
+	w := newTwin(t, a, b)
+	w.write([]byte("GET /1? HTTP/1.1\r\nHost: shop\r\nConnection: close\r\n\r\n"))
+	eventually(t, "held", func() bool { return b.Stats().Held == 1 })
+	b.Take(all)
+	w.check(t, up, []string{"GET"}, map[uint64]bool{0: true})
+}
