@@ -113,6 +113,7 @@ func survivorDies(t *testing.T, joined bool) {
 	if r := <-running; r.Failure != client.Reset {
 		t.Errorf("the client in the middle of a reply: %v", r)
 	}
+	t.Logf("the client in the middle of a reply learned of it %v after the claim", time.Since(c.At))
 	if r := idle.Do(ctx, client.Bytes("after", 2000)); r.Failure != client.Reset {
 		t.Errorf("the client of an idle connection: %v", r)
 	}

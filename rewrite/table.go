@@ -26,29 +26,31 @@ const halfOpenLife = 20 * time.Second
 // guards it, or keeps one table for each shard of the clients. Times are monotonic, from a
 // start that the owner chooses.
 type Table struct {
-	limits   Limits
-	key      []byte
-	services map[netip.AddrPort]*service // by advertised address
-	forwards map[netip.AddrPort]*service // by own forwarding address
-	flows    map[Key]*flow
-	halfOpen int
-	opening  []*flow // half-open flows, the oldest first; others among them are passed over
-	early    map[FlowID]Confirmation
-	earlyAge map[FlowID]Confirmation // the generation before
-	abroad   map[FlowID]struct{}     // executed by the peer, and the SYN has not come yet
+	limits    Limits
+	key       []byte
+	services  map[netip.AddrPort]*service // by advertised address
+	forwards  map[netip.AddrPort]*service // by own forwarding address
+	flows     map[Key]*flow
+	halfOpen  int
+	opening   []*flow // half-open flows, the oldest first; others among them are passed over
+	early     map[FlowID]Confirmation
+	earlyAge  map[FlowID]Confirmation // the generation before
+	elsewhere map[FlowID]struct{}     // the survivor's own, see Alone
+	abroad    map[FlowID]struct{}     // executed by the peer, and the SYN has not come yet
 }
 
 // NewTable returns an empty table. The key makes the common initial sequence numbers; both
 // hosts need the same one, and nobody else may know it (RFC 6528).
 func NewTable(key []byte, limits Limits) *Table {
 	return &Table{
-		limits:   limits,
-		key:      append([]byte(nil), key...),
-		services: map[netip.AddrPort]*service{},
-		forwards: map[netip.AddrPort]*service{},
-		flows:    map[Key]*flow{},
-		early:    map[FlowID]Confirmation{},
-		abroad:   map[FlowID]struct{}{},
+		limits:    limits,
+		key:       append([]byte(nil), key...),
+		services:  map[netip.AddrPort]*service{},
+		forwards:  map[netip.AddrPort]*service{},
+		flows:     map[Key]*flow{},
+		early:     map[FlowID]Confirmation{},
+		elsewhere: map[FlowID]struct{}{},
+		abroad:    map[FlowID]struct{}{},
 	}
 }
 

@@ -134,6 +134,9 @@ func (d *datapath) inbound(p *nfq.Packet, o *rewrite.Outcome) nfq.Verdict {
 	if s.PayloadLen() > 0 {
 		crashpoint.Here(crashpoint.SegmentIn)
 	}
+	if p.PartialChecksum { // of this machine: a clone needs the whole sum
+		s.Seal(true)
+	}
 	t := d.shard(s.Src())
 	t.mu.Lock()
 	t.table.Inbound(&s, p.Unverified, d.now(), o)
@@ -271,6 +274,17 @@ func (d *datapath) noted(n rewrite.Note) {
 // setStance sets what becomes of new flows of a service.
 func (d *datapath) setStance(advertised netip.AddrPort, s rewrite.Stance) {
 	d.each(func(t *rewrite.Table) { t.SetStance(advertised, s) })
+}
+
+// alone tells the peer of the flows that this host holds alone.
+func (d *datapath) alone(advertised netip.AddrPort) {
+	var notes []rewrite.Note
+	d.each(func(t *rewrite.Table) {
+		t.Alone(advertised, func(o *rewrite.Outcome) { notes = append(notes, o.Notes...) })
+	})
+	for _, n := range notes {
+		d.news[advertised].Note(n)
+	}
 }
 
 // survive makes this host the only one of a service. What wakes the flows up is kept for

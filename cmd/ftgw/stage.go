@@ -146,6 +146,7 @@ func (n *node) Duplex(speaker bool) {
 	for _, v := range n.services {
 		proxy.Speak(v.listener, speaker)
 		n.data.setStance(v.cfg.Advertised, rewrite.Stance{Serve: true, Duplex: true, Speak: speaker})
+		n.data.alone(v.cfg.Advertised)
 	}
 }
 
