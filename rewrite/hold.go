@@ -124,7 +124,11 @@ func (t *Table) Confirmations(advertised netip.AddrPort, dst []Confirmation) []C
 func (t *Table) Noted(n Note, now time.Duration, o *Outcome) {
 	o.reset()
 	f := t.find(n.Flow)
-	if f == nil || f.mode != Duplex {
+	if f == nil {
+		t.keepElsewhere(n)
+		return
+	}
+	if f.mode != Duplex {
 		return
 	}
 	switch {

@@ -32,6 +32,7 @@ func (t *Table) Survive(advertised netip.AddrPort, now time.Duration, emit func(
 			emit(&o)
 		}
 	}
+	t.loseElsewhere(advertised, emit)
 }
 
 func (t *Table) survive(f *flow, now time.Duration, o *Outcome) {
