@@ -143,6 +143,36 @@ func TestNoClaimWithoutWitness(t *testing.T) {
 	x.executions()
 }
 
+// Each of the three is alone: nobody claims, though the clients reach both hosts. The pair goes
+// on where it stopped when the cables are back.
+func TestNobodyClaimsAlone(t *testing.T) {
+	x := startWitnessed(t)
+	w := x.watch()
+	wait := x.busy()
+	time.Sleep(300 * time.Millisecond)
+	parted := time.Now() // what is not confirmed within a second is a's alone afterwards
+	for _, h := range x.Hosts() {
+		x.must(h.Part())
+	}
+	time.Sleep(3 * time.Second)
+	for _, h := range []*lab.Host{x.A, x.B} {
+		if s := x.service(h); s.LastTakeover != nil {
+			t.Errorf("%s claimed: %+v", h.Name, s.LastTakeover)
+		}
+		if len(x.warnings(h)) != 1 {
+			t.Errorf("%s warns of %q", h.Name, x.warnings(h))
+		}
+	}
+	for _, h := range x.Hosts() {
+		x.must(h.Mend())
+	}
+	x.duplex()
+	wait()
+	x.whole()
+	x.executions()
+	w.check(0, parted)
+}
+
 // A claim with a grant is as fast as one without: what the grant costs is a round trip and an
 // fsync. On an idle machine either is below 150 ms from the crash to the release of what was
 // held; the bound here leaves room for a busy one.
