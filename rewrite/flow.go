@@ -56,9 +56,10 @@ type flow struct {
 	iss      Seq   // common
 	delta    Delta // common = local + delta
 	localISS Seq
-	sndNxt   Seq // local: the highest end that left the kernel
-	maxAck   Seq // common: the highest acknowledgment of the client
-	sndEdge  Seq // common: the right edge of the window that came with it
+	sndNxt   Seq  // local: the highest end that left the kernel
+	maxAck   Seq  // common: the highest acknowledgment of the client
+	sndEdge  Seq  // common: the right edge of the window that came with it
+	sndMax   Size // the widest window that the client has offered
 
 	// Options agreed in the handshake.
 	hasTS, hasScale, hasSACK bool

@@ -205,16 +205,24 @@ func (f *flow) acknowledge(s *Segment, o *Outcome) {
 	}
 	if !ack.Before(f.maxAck) {
 		o.Progress = f.mode == Duplex && !f.speaker && !ahead && ack.After(f.maxAck)
-		f.maxAck, f.sndEdge = ack, ack.Add(Size(s.Window())<<f.scaleShift())
+		window := Size(s.Window()) << f.scaleShift()
+		f.maxAck, f.sndEdge, f.sndMax = ack, ack.Add(window), max(f.sndMax, window)
 	}
 	if !ahead {
 		s.SetAck(local)
 		return
 	}
 	o.Reason = AckClamped
-	short := uint32(local.Since(f.sndNxt)) >> f.scaleShift()
 	s.SetAck(f.sndNxt)
-	s.SetWindow(uint16(min(uint32(s.Window())+short, 0xffff)))
+	s.SetWindow(f.widened(Size(s.Window())<<f.scaleShift() + local.Since(f.sndNxt)))
+}
+
+// widened returns the window field that tells the local kernel of so many bytes, but of no more
+// than the client has offered at some time. A kernel that has seen more than a window of less
+// than two segments would not fit its segments into that window, and once it speaks send one
+// each time that its probe timer runs out (RFC 9293 §3.8.6.2.1).
+func (f *flow) widened(window Size) uint16 {
+	return uint16(min(min(window, f.sndMax)>>f.scaleShift(), 0xffff))
 }
 
 // acceptable reports whether a segment is within the window, so that the kernel will look at

@@ -175,7 +175,7 @@ func (f *flow) fakeAck(s *Segment, o *Outcome) {
 		h.TSVal = f.tsEcr
 	}
 	if f.sndEdge.After(ack) {
-		h.Window = uint16(min(f.sndEdge.Since(ack)>>f.scaleShift(), 0xffff))
+		h.Window = f.widened(f.sndEdge.Since(ack))
 	}
 	o.ToLocal = append(o.ToLocal, AppendSegment(o.room(maxHeader), h, nil))
 }
