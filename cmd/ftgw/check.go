@@ -34,6 +34,9 @@ Exit codes: 0 no mistake; 2 mistakes.`,
 			for _, s := range cfg.Services {
 				fmt.Fprintf(out, "service %s: %s, primary %s, backup %s\n", s.Name, s.Advertised, s.Primary(), s.Backup())
 			}
+			if w, there := cfg.Witness(); there {
+				fmt.Fprintf(out, "witness %s: takeovers need its grant\n", w.Name)
+			}
 			digest := cfg.Digest()
 			_, err = fmt.Fprintf(out, "digest %x\n", digest[:8])
 			return err
