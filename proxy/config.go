@@ -18,6 +18,7 @@ type Config struct {
 	Memory    int64  // bytes of one body, or of one held suffix, kept in memory; default 1 MiB
 	SpillDir  string // where longer ones go, as files without a name; default os.TempDir()
 	MaxHeader int    // bytes of a request's head, and of its trailers; default 64 KiB
+	Ledger    int    // exchanges that the ledger keeps; default 4096
 
 	HeaderTimeout   time.Duration // from a request's first byte to the end of its head; default 20 s
 	BodyTimeout     time.Duration // longest silence within a request's body; default 60 s
@@ -37,6 +38,9 @@ type Config struct {
 	// the connection in silence. Default: always nil.
 	Permit func(context.Context) error
 
+	// Epoch is asked by Promote for the number of the takeover, for the ledger. Default: always 0.
+	Epoch func() uint64
+
 	Node string       // this node's name, for the log
 	Log  *slog.Logger // default: nothing is logged
 }
@@ -45,6 +49,7 @@ func (c Config) withDefaults() Config {
 	c.Memory = cmp.Or(c.Memory, 1<<20)
 	c.SpillDir = cmp.Or(c.SpillDir, os.TempDir())
 	c.MaxHeader = cmp.Or(c.MaxHeader, 64<<10)
+	c.Ledger = cmp.Or(c.Ledger, 4096)
 	c.HeaderTimeout = cmp.Or(c.HeaderTimeout, 20*time.Second)
 	c.BodyTimeout = cmp.Or(c.BodyTimeout, time.Minute)
 	c.ConnectTimeout = cmp.Or(c.ConnectTimeout, 2*time.Second)
@@ -57,6 +62,9 @@ func (c Config) withDefaults() Config {
 	}
 	if c.Permit == nil {
 		c.Permit = func(context.Context) error { return nil }
+	}
+	if c.Epoch == nil {
+		c.Epoch = func() uint64 { return 0 }
 	}
 	if c.Log == nil {
 		c.Log = slog.New(slog.DiscardHandler)

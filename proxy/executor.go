@@ -34,6 +34,9 @@ type executor struct {
 	first bool   // the exchange is the first after a takeover
 	mark  uint64 // bytes of the client's stream that were here at the takeover
 
+	row     row     // of the ledger, of the exchange under way
+	success Outcome // what it comes to if all goes well
+
 	interim struct {
 		sync.Mutex
 		next    uint16 // ordinal of the next
@@ -86,13 +89,18 @@ func (x *executor) exchange() (closing bool, err error) {
 	r, err := x.read()
 	if err == nil {
 		defer r.free()
-		return r.close, x.answer(r)
+		err = x.answer(r)
+		x.conclude(err)
+		return r.close, err
 	}
 	var f *fault
 	if !errors.As(err, &f) {
 		return true, err
 	}
-	return true, x.deliver(x.ownReply(r, f, true), max(x.src.total, x.src.pos))
+	x.enter(r, 0, Nobody, Refused)
+	err = x.deliver(x.ownReply(r, f, true), max(x.src.total, x.src.pos))
+	x.conclude(err)
+	return true, err
 }
 
 // answer has a request executed and delivers the reply.
@@ -105,15 +113,17 @@ func (x *executor) answer(r *request) error {
 	}
 	r.close = r.close || x.flow.s.cfg.TurnOver(x.flow.id)
 	end := x.offset()
-	attempt := "1"
+	attempt, success := uint8(1), Delivered
 	if x.first {
 		// It may have been executed even if it was not here whole: the lost host's kernel can
 		// have had segments that this one dropped. Better one look-up too many at the back end.
-		attempt = "2"
+		attempt, success = 2, Executed
 		if end <= x.mark {
 			c.reexecuted.Add(1)
+			success = Reexecuted
 		}
 	}
+	x.enter(r, attempt, Here, success)
 	w, err := x.ask(r, attempt)
 	var f *fault
 	switch {
@@ -126,6 +136,7 @@ func (x *executor) answer(r *request) error {
 	}
 	if w.own {
 		c.failed.Add(1)
+		x.success = Refused
 	}
 	return x.deliver(w, end)
 }
@@ -136,6 +147,7 @@ var noSpace = &fault{http.StatusInsufficientStorage, "no space for the body"}
 func (x *executor) deliver(w *wire, requestEnd uint64) error {
 	defer w.free()
 	rec := Record{RecordKey: x.key(replication.KindReply), RequestEnd: requestEnd, Size: w.Len(), Close: w.close}
+	x.row.status, x.row.bytes = int16(w.status), rec.Size
 	crashpoint.Here(crashpoint.ReplyMade)
 	if err := x.store(rec, w); err != nil {
 		return err
@@ -168,6 +180,7 @@ func (x *executor) store(rec Record, body io.ReaderAt) error {
 	if x.ctx.Err() == nil {
 		x.flow.s.cfg.Log.Info("a reply may not go out; dropping the flow", "flow", x.flow.id, "index", rec.Index, "err", err)
 	}
+	x.row.outcome = Silenced
 	return errDropped
 }
 

@@ -32,6 +32,7 @@ type flow struct {
 	out      outbox
 	written  uint64     // bytes written as standby
 	ends     [16]uint64 // where the latest of those replies ended, a ring
+	tickets  [16]uint64 // and their rows in the ledger
 	nends    int
 	mark     uint64 // bytes of the client's stream in this kernel when promoted
 }
@@ -74,9 +75,10 @@ func (f *flow) promote() {
 		setRTO(f.conn, rtoMinSpeaking)
 		info := tcpInfo(f.conn)
 		f.mark = info.Bytes_received
-		for _, end := range f.ends[:min(f.nends, len(f.ends))] {
+		for i, end := range f.ends[:min(f.nends, len(f.ends))] {
 			if end > info.Bytes_acked {
 				f.s.count.replayed.Add(1)
+				f.s.ledger.replayed(f.tickets[i], time.Now())
 			}
 		}
 	}

@@ -12,12 +12,13 @@ import (
 
 // wire is a reply as it goes to the client: head, body, tail. It implements io.ReaderAt.
 type wire struct {
-	pool  *pool
-	head  []byte // from the pool; a small body is part of it
-	body  *spill // may be nil
-	tail  []byte
-	close bool // the connection ends after it
-	own   bool // made here for want of the upstream's
+	pool   *pool
+	head   []byte // from the pool; a small body is part of it
+	body   *spill // may be nil
+	tail   []byte
+	status int
+	close  bool // the connection ends after it
+	own    bool // made here for want of the upstream's
 }
 
 const inlineBody = 32 << 10 // bodies up to here are copied behind the head, for one write
@@ -88,7 +89,7 @@ func (w *wire) free() {
 // makeWire serialises the upstream's reply to r; body is taken over.
 func (x *executor) makeWire(r *request, resp *http.Response, body *spill) *wire {
 	p := &x.flow.s.depot.pool
-	w := &wire{pool: p, body: body, close: r.close}
+	w := &wire{pool: p, body: body, status: resp.StatusCode, close: r.close}
 	h := resp.Header
 	removeHopByHop(h)
 	bodiless := r.method == http.MethodHead || resp.StatusCode == http.StatusNoContent ||
@@ -175,5 +176,5 @@ func (x *executor) ownReply(r *request, f *fault, closing bool) *wire {
 	if r == nil || r.method != http.MethodHead {
 		head.WriteString(text)
 	}
-	return &wire{pool: &x.flow.s.depot.pool, head: head.Bytes(), close: closing, own: true}
+	return &wire{pool: &x.flow.s.depot.pool, head: head.Bytes(), status: f.status, close: closing, own: true}
 }

@@ -21,6 +21,7 @@ type Server struct {
 	transport *http.Transport
 	depot     depot
 	count     counters
+	ledger    ledger
 
 	mu       sync.Mutex
 	table    map[rewrite.FlowID]*flow
@@ -50,6 +51,7 @@ func New(cfg Config, flows Flows, log Log) *Server {
 	return &Server{
 		cfg: cfg, flows: flows, log: log,
 		transport: newTransport(cfg),
+		ledger:    ledger{size: cfg.Ledger},
 		depot:     depot{dir: cfg.SpillDir, memory: cfg.Memory},
 		table:     make(map[rewrite.FlowID]*flow),
 		handlers:  make(map[*handler]struct{}),
@@ -199,6 +201,7 @@ func (s *Server) Promote(ids func(rewrite.FlowID) bool) {
 	defer s.mu.Unlock()
 	s.promoted++
 	s.lately, s.since = ids, time.Now()
+	s.ledger.takeover(s.cfg.Epoch(), s.since)
 	for id, f := range s.table {
 		if ids(id) {
 			f.promote()

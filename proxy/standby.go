@@ -131,8 +131,10 @@ func (f *flow) deliver(rec stored) error {
 	case rec.Kind != replication.KindReply:
 	case f.promoted:
 		f.s.count.replayed.Add(1)
+		f.s.ledger.replayed(rec.ticket, time.Now())
 	default:
 		f.ends[f.nends%len(f.ends)] = f.written
+		f.tickets[f.nends%len(f.ends)] = rec.ticket
 		f.nends++
 	}
 	return nil
@@ -149,7 +151,11 @@ func (f *flow) commit(rec stored) error {
 	case f.lost || f.promoted || f.taken || f.duty == Executor:
 		return fmt.Errorf("proxy: store record %d of %v: %w", rec.Index, f.id, ErrNotHeld)
 	}
-	if rec.Kind == replication.KindReply || rec.Kind == replication.KindHandOver {
+	switch rec.Kind {
+	case replication.KindReply:
+		rec.ticket = f.s.ledger.keep(f, rec)
+		f.held.trim(rec.RequestEnd)
+	case replication.KindHandOver:
 		f.held.trim(rec.RequestEnd)
 	}
 	f.out.put(rec)

@@ -11,6 +11,7 @@ import (
 	"net"
 	"net/http"
 	"net/url"
+	"strconv"
 	"strings"
 	"time"
 
@@ -56,7 +57,7 @@ func transactionID(id rewrite.FlowID, index uint64) string {
 }
 
 // outgoing makes the upstream's request of the client's; r's header is used up.
-func (x *executor) outgoing(ctx context.Context, r *request, attempt string) (*http.Request, error) {
+func (x *executor) outgoing(ctx context.Context, r *request, attempt uint8) (*http.Request, error) {
 	u := &url.URL{Scheme: "http", Host: x.flow.s.cfg.Upstream, Opaque: r.target}
 	if strings.HasPrefix(r.target, "//") { // an opaque target of this form would get a scheme
 		parsed, err := url.ParseRequestURI(r.target)
@@ -74,7 +75,7 @@ func (x *executor) outgoing(ctx context.Context, r *request, attempt string) (*h
 		key = []string{transactionID(x.flow.id, x.index)}
 	}
 	r.header[keyField] = key
-	r.header[attemptField] = []string{attempt}
+	r.header[attemptField] = []string{strconv.Itoa(int(attempt))}
 	if r.header["User-Agent"] == nil {
 		r.header["User-Agent"] = []string{""} // else the transport adds its own
 	}
@@ -98,7 +99,7 @@ func (x *executor) outgoing(ctx context.Context, r *request, attempt string) (*h
 }
 
 // ask has the upstream execute r and returns its whole reply, or a reply that tells the failure.
-func (x *executor) ask(r *request, attempt string) (*wire, error) {
+func (x *executor) ask(r *request, attempt uint8) (*wire, error) {
 	ctx, cancel := context.WithCancelCause(x.ctx)
 	defer cancel(nil)
 	req, err := x.outgoing(x.traced(ctx, r), r, attempt)

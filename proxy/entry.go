@@ -1,0 +1,77 @@
+package proxy
+
+import (
+	"errors"
+	"strconv"
+	"time"
+)
+
+// What the executor and the standby write into the ledger.
+
+// enter begins the row of an exchange. r is nil where the request was malformed.
+func (x *executor) enter(r *request, attempt uint8, site Site, success Outcome) {
+	x.row = row{flow: x.flow.id, index: x.index, began: time.Now(), attempt: attempt, site: site,
+		outcome: Unfinished, touched: attempt > 1}
+	x.success = success
+	if r != nil {
+		x.row.request(r.method, r.target)
+		if key := r.header["Idempotency-Key"]; len(key) > 0 {
+			x.row.key.n = uint8(copy(x.row.key.text[:], key[0]))
+		}
+	}
+	x.flow.s.ledger.put(&x.row)
+}
+
+// conclude ends the row of an exchange, if one was begun; err is how the exchange ended.
+func (x *executor) conclude(err error) {
+	r := &x.row
+	if r.began.IsZero() {
+		return
+	}
+	switch {
+	case err == nil:
+		r.outcome = x.success
+	case r.outcome == Silenced || x.ctx.Err() != nil || !errors.Is(err, errDropped):
+		r.outcome = Silenced
+	default:
+		r.outcome = Dropped
+	}
+	r.took = time.Since(r.began)
+	x.flow.s.ledger.put(r)
+	r.began = time.Time{}
+}
+
+// keep enters a stored reply and returns its place. The caller holds f.mu, and the request is
+// still held if it was read.
+func (l *ledger) keep(f *flow, rec stored) uint64 {
+	r := row{flow: f.id, index: rec.Index, began: time.Now(), bytes: rec.Size, site: Peer, outcome: Stored}
+	var start [maxMethod + 1 + maxPath + 64]byte
+	n, _ := f.held.readAt(start[:], f.held.start) // nothing, where the reply overtook the request
+	r.line.n = uint8(copy(r.line.text[:], requestLine(start[:n])))
+	var status [len("HTTP/1.1 200")]byte
+	if _, err := rec.body.ReadAt(status[:], 0); err == nil {
+		if code, err := strconv.ParseUint(string(status[9:]), 10, 10); err == nil {
+			r.status = int16(code)
+		}
+	}
+	l.put(&r)
+	return r.ticket
+}
+
+// requestLine returns the method and the path that a request begins with, as a row keeps them,
+// or nothing. It does not judge the request: that was the executor's part.
+func requestLine(b []byte) []byte {
+	for len(b) > 0 && (b[0] == '\r' || b[0] == '\n') {
+		b = b[1:]
+	}
+	space, end := -1, 0
+	for ; end < len(b) && b[end] > ' ' && b[end] < 0x7f && b[end] != '?' || space < 0 && end < len(b) && b[end] == ' '; end++ {
+		if b[end] == ' ' {
+			space = end
+		}
+	}
+	if space < 1 || space > maxMethod || end == space+1 {
+		return nil
+	}
+	return b[:min(end, space+1+maxPath)]
+}
