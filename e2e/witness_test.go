@@ -143,6 +143,28 @@ func TestNoClaimWithoutWitness(t *testing.T) {
 	x.executions()
 }
 
+// A primary that stands still is replaced with the witness' grant, and is out when it wakes,
+// before it utters a byte.
+func TestWitnessAndHungPrimary(t *testing.T) {
+	x := startWitnessed(t)
+	w := x.watch()
+	wait := x.busy()
+	time.Sleep(300 * time.Millisecond)
+	x.must(x.nodes[x.A].Stop())
+	x.until("b serves alone", 4*time.Second, func() bool { return x.service(x.B).Role == "sole" })
+	claimed := x.service(x.B).LastTakeover.At
+	time.Sleep(time.Second)
+	x.must(x.nodes[x.A].Cont())
+	x.duplex()
+	wait()
+	x.whole()
+	x.executions()
+	w.check(1, claimed)
+	if s := x.service(x.A); s.Role != "backup" {
+		t.Errorf("a is %s", s.Role)
+	}
+}
+
 // Each of the three is alone: nobody claims, though the clients reach both hosts. The pair goes
 // on where it stopped when the cables are back.
 func TestNobodyClaimsAlone(t *testing.T) {
