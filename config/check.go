@@ -194,7 +194,7 @@ func checkLimits(f *findings, l Limits) {
 	}{
 		{"body_memory", int64(l.BodyMemory), 4096, 1 << 40}, {"max_flows", int64(l.MaxFlows), 1, 1 << 24},
 		{"max_half_open", int64(l.MaxHalfOpen), 1, 1 << 20}, {"queue_length", int64(l.QueueLength), 64, 1 << 20},
-		{"workers", int64(l.Workers), 0, 64},
+		{"ledger", int64(l.Ledger), 16, 65536}, {"workers", int64(l.Workers), 0, 64},
 	} {
 		if key := "limits." + n.key; !f.has(key) && (n.n < n.low || n.n > n.high) {
 			f.add(key, fmt.Sprintf("choose %d to %d", n.low, n.high), "%d is out of range", n.n)

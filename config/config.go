@@ -94,6 +94,7 @@ type Limits struct {
 	MaxFlows    int   `toml:"max_flows"`     // connections per service
 	MaxHalfOpen int   `toml:"max_half_open"` // unanswered SYNs per service, below the kernel's backlog
 	QueueLength int   `toml:"queue_length"`  // packets waiting in one kernel queue
+	Ledger      int   `toml:"ledger"`        // exchanges remembered per service, for ftgw ledger
 	Workers     int   `toml:"workers"`       // packet workers; 0: see WorkerCount
 }
 

@@ -34,6 +34,7 @@ func Default() Config {
 			MaxFlows:    65536,
 			MaxHalfOpen: 1024,
 			QueueLength: 16384,
+			Ledger:      4096,
 		},
 	}
 }

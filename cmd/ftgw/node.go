@@ -184,7 +184,7 @@ func (n *node) run(ctx context.Context) error {
 	part(n.keepRules)
 	part(n.keepFlows)
 	part(n.resolvePeer)
-	part(func(ctx context.Context) error { return serveSocket(ctx, n.socket, n.status) })
+	part(func(ctx context.Context) error { return serveSocket(ctx, n.socket, answers{n.status, n.ledger}) })
 	for _, v := range n.services {
 		part(func(ctx context.Context) error { return v.proxy.Serve(ctx, v.listener) })
 		part(v.checkUpstream)

@@ -9,6 +9,7 @@ import (
 	"net/http"
 	"os"
 	"path/filepath"
+	"strconv"
 	"syscall"
 	"time"
 )
@@ -54,18 +55,25 @@ func listenSocket(path string) (net.Listener, error) {
 	return l, nil
 }
 
-// serveSocket answers operators on l until ctx ends; it closes l. The function is called from
-// many goroutines and returns what is true at that instant.
-func serveSocket(ctx context.Context, l net.Listener, status func() Status) error {
+// answers are what operators can ask for. The functions are called from many goroutines and
+// return what is true at that instant.
+type answers struct {
+	status func() Status
+	ledger func(sinceTakeover bool, limit int) Ledger // nil: this node has none
+}
+
+// serveSocket answers operators on l until ctx ends; it closes l.
+func serveSocket(ctx context.Context, l net.Listener, a answers) error {
 	mux := http.NewServeMux()
-	mux.HandleFunc("GET /status", func(w http.ResponseWriter, _ *http.Request) {
-		text, err := json.Marshal(status())
-		if err != nil {
-			http.Error(w, err.Error(), http.StatusInternalServerError)
+	mux.HandleFunc("GET /status", func(w http.ResponseWriter, _ *http.Request) { writeJSON(w, a.status()) })
+	mux.HandleFunc("GET /ledger", func(w http.ResponseWriter, r *http.Request) {
+		if a.ledger == nil {
+			http.Error(w, "a witness has no exchanges: ask a node that serves", http.StatusNotFound)
 			return
 		}
-		w.Header().Set("Content-Type", "application/json")
-		w.Write(append(text, '\n')) // an operator who went away is no error
+		q := r.URL.Query()
+		limit, _ := strconv.Atoi(q.Get("limit")) // 0, all, where it is none
+		writeJSON(w, a.ledger(q.Get("since-takeover") == "true", max(0, limit)))
 	})
 	server := &http.Server{Handler: mux, ReadHeaderTimeout: time.Second, WriteTimeout: 5 * time.Second, IdleTimeout: 5 * time.Second}
 	served := make(chan error, 1)
@@ -82,6 +90,16 @@ func serveSocket(ctx context.Context, l net.Listener, status func() Status) erro
 	}
 	<-served
 	return nil
+}
+
+func writeJSON(w http.ResponseWriter, v any) {
+	text, err := json.Marshal(v)
+	if err != nil {
+		http.Error(w, err.Error(), http.StatusInternalServerError)
+		return
+	}
+	w.Header().Set("Content-Type", "application/json")
+	w.Write(append(text, '\n')) // an operator who went away is no error
 }
 
 // socketClient returns a client whose every request goes to the socket at path.

@@ -8,6 +8,7 @@ import (
 	"io/fs"
 	"maps"
 	"net/http"
+	"net/url"
 	"slices"
 	"syscall"
 	"text/tabwriter"
@@ -16,8 +17,8 @@ import (
 	"github.com/spf13/cobra"
 )
 
-// maxStatus bounds what is read from a node, in bytes.
-const maxStatus = 16 << 20
+// maxAnswer bounds what is read from a node, in bytes.
+const maxAnswer = 256 << 20
 
 func statusCommand() *cobra.Command {
 	var file fileFlags
@@ -43,7 +44,7 @@ answers at the socket.`,
 				}
 				socket = cfg.Socket
 			}
-			text, err := fetchStatus(cmd, socket)
+			text, err := fetch(cmd, socket, "status", nil)
 			if err != nil {
 				return err
 			}
@@ -64,9 +65,9 @@ answers at the socket.`,
 	return cmd
 }
 
-// fetchStatus returns the JSON of the node at the socket.
-func fetchStatus(cmd *cobra.Command, socket string) ([]byte, error) {
-	req, err := http.NewRequestWithContext(cmd.Context(), http.MethodGet, "http://ftgw/status", nil)
+// fetch returns the JSON that the node at the socket has of that name.
+func fetch(cmd *cobra.Command, socket, what string, query url.Values) ([]byte, error) {
+	req, err := http.NewRequestWithContext(cmd.Context(), http.MethodGet, "http://ftgw/"+what+"?"+query.Encode(), nil)
 	if err != nil {
 		return nil, err
 	}
@@ -75,17 +76,17 @@ func fetchStatus(cmd *cobra.Command, socket string) ([]byte, error) {
 	case errors.Is(err, fs.ErrNotExist) || errors.Is(err, syscall.ECONNREFUSED):
 		return nil, codedError{exitNoReply, fmt.Errorf("no ftgw answers at %s (start it with: ftgw run)", socket)}
 	case errors.Is(err, fs.ErrPermission):
-		return nil, fmt.Errorf("read status: %w (run as root, or as a member of the socket's group)", err)
+		return nil, fmt.Errorf("read %s: %w (run as root, or as a member of the socket's group)", what, err)
 	case err != nil:
-		return nil, codedError{exitNoReply, fmt.Errorf("read status: %w (the node at %s does not answer)", err, socket)}
+		return nil, codedError{exitNoReply, fmt.Errorf("read %s: %w (the node at %s does not answer)", what, err, socket)}
 	}
 	defer resp.Body.Close()
-	text, err := io.ReadAll(io.LimitReader(resp.Body, maxStatus))
+	text, err := io.ReadAll(io.LimitReader(resp.Body, maxAnswer))
 	if err != nil {
-		return nil, fmt.Errorf("read status from %s: %w", socket, err)
+		return nil, fmt.Errorf("read %s from %s: %w", what, socket, err)
 	}
 	if resp.StatusCode != http.StatusOK {
-		return nil, fmt.Errorf("read status from %s: %s: %s", socket, resp.Status, text)
+		return nil, fmt.Errorf("read %s from %s: %s: %s", what, socket, resp.Status, text)
 	}
 	return text, nil
 }

@@ -69,7 +69,7 @@ func runWitness(ctx context.Context, cfg *config.Config, log *slog.Logger) error
 	g, ctx := errgroup.WithContext(ctx)
 	g.Go(func() error { return w.server.Run(ctx) })
 	g.Go(func() error { return gossip.Run(ctx) })
-	g.Go(func() error { return serveSocket(ctx, socket, w.status) })
+	g.Go(func() error { return serveSocket(ctx, socket, answers{status: w.status}) })
 	log.Info("witness runs", "node", cfg.Name, "pairs", slices.Sorted(maps.Keys(pairs)))
 	return g.Wait()
 }
