@@ -18,7 +18,10 @@ import (
 func TestBackupKernelLosesInput(t *testing.T) {
 	for _, congestion := range []string{"cubic", "bbr"} {
 		t.Run(congestion, func(t *testing.T) {
-			x := start(t, lab.Options{CongestionControl: congestion}, lab.Config{})
+			// A flow that waits for the backup for longer than confirm_timeout would fall to simplex,
+			// as it should: here it must not.
+			x := start(t, lab.Options{CongestionControl: congestion},
+				lab.Config{Tail: "[timing]\nconfirm_timeout = \"30s\"\n"})
 			w := x.watch()
 			undo, err := tap.Loss(x.B, advertised, 50)
 			x.must(err)

@@ -62,6 +62,8 @@ const (
 	NoteUnknown NoteKind = 2 // a clone came for a flow the sender does not know
 	NoteClosed  NoteKind = 3 // the sender's kernel has no socket for it any more
 
+	NoteRelayed NoteKind = 6 // the sender holds the flow no longer, as NoteSimplex has asked
+
 	// A switchover, in this order: the flows whose exchanges the sender goes on to execute, then
 	// one note that names no flow but the advertised address twice.
 
@@ -140,7 +142,7 @@ func ParseNotes(rest []byte) ([]FlowNote, error) {
 	for len(p.b) > 0 {
 		notes = append(notes, FlowNote{
 			Flow:   p.flow(),
-			Kind:   NoteKind(p.enum("kind of note", uint8(NoteSimplex), uint8(NoteHandOver))),
+			Kind:   NoteKind(p.enum("kind of note", uint8(NoteSimplex), uint8(NoteRelayed))),
 			Reason: p.u8(),
 		})
 	}

@@ -87,6 +87,7 @@ type flow struct {
 	sack              blocks // what the local kernel last acknowledged selectively
 	sackHeld          bool   // the client was not told all of it
 	held              bool
+	asked             bool // the peer was asked to let the flow go
 	heldAt            time.Duration
 	synAck            []byte // the SYN-ACK in common space, until the flow is established
 	synHeld           bool   // it waits for the peer's confirmation

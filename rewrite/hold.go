@@ -124,6 +124,11 @@ func (t *Table) Confirmations(advertised netip.AddrPort, dst []Confirmation) []C
 func (t *Table) Noted(n Note, now time.Duration, o *Outcome) {
 	o.reset()
 	f := t.find(n.Flow)
+	if n.Kind == NoteSimplex && (f == nil || !f.speaker) {
+		// Only now may the peer tell the client what this host does not have: if it died before,
+		// this host would go on with the flow as if it knew all (I1, I2).
+		o.Notes = append(o.Notes, Note{Flow: n.Flow, Kind: NoteRelayed})
+	}
 	if f == nil {
 		t.keepElsewhere(n)
 		return
@@ -142,7 +147,7 @@ func (t *Table) Noted(n Note, now time.Duration, o *Outcome) {
 		if f.phase != opening {
 			f.discard(f.rcvNxt, o)
 		}
-	case n.Kind == NoteUnknown && f.speaker:
+	case (n.Kind == NoteUnknown || n.Kind == NoteRelayed) && f.speaker:
 		t.simplify(f, now, o)
 	}
 }

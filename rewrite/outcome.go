@@ -12,6 +12,7 @@ const (
 	NoteNone    NoteKind = iota
 	NoteSimplex          // the sender goes on alone: the receiver of the note holds it no longer
 	NoteUnknown          // the sender has no such flow
+	NoteRelayed          // the sender holds it no longer, as NoteSimplex has asked
 )
 
 // Note is news of a flow for the peer.

@@ -138,7 +138,7 @@ func (t *Table) Fence(advertised netip.AddrPort) int {
 	return n
 }
 
-// Expire lets flows fall to simplex whose acknowledgments have waited too long for the peer,
+// Expire asks the peer to let go of flows whose acknowledgments have waited too long for it,
 // gives up handshakes that came to nothing and forgets old early confirmations. It is called
 // a few times a second.
 func (t *Table) Expire(now time.Duration, emit func(*Outcome)) {
@@ -149,10 +149,9 @@ func (t *Table) Expire(now time.Duration, emit func(*Outcome)) {
 		switch {
 		case f.phase < established && now-f.seen > halfOpenLife:
 			t.remove(f)
-		case f.held && f.mode == Duplex && f.speaker && now-f.heldAt > t.limits.Hold:
+		case f.held && !f.asked && f.mode == Duplex && f.speaker && now-f.heldAt > t.limits.Hold:
+			f.asked = true
 			o.Notes = append(o.Notes, Note{Flow: f.id, Kind: NoteSimplex})
-			t.simplify(f, now, &o)
-			f.held = false
 		}
 		if n := f.next; n != nil && now-n.seen > halfOpenLife {
 			t.opened(n)

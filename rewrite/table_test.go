@@ -315,10 +315,18 @@ func TestFlowThatOnePeerCannotHoldFallsToSimplex(t *testing.T) {
 		notes = append(notes, o.Notes...)
 		acks += len(o.ToClient)
 	})
-	if len(notes) != 1 || notes[0].Kind != NoteSimplex || acks != 1 {
+	if len(notes) != 1 || notes[0].Kind != NoteSimplex || acks != 0 {
 		t.Fatalf("notes %v, %d acknowledgments", notes, acks)
 	}
 	b.table.Noted(notes[0], *b.now, &b.o)
+	if len(b.o.Notes) != 1 || b.o.Notes[0].Kind != NoteRelayed {
+		t.Fatalf("answered %v", b.o.Notes)
+	}
+	// Only once the backup has let go may the client be told what it does not have.
+	p.table.Noted(b.o.Notes[0], *p.now, &p.o)
+	if len(p.o.ToClient) != 1 {
+		t.Fatalf("%d acknowledgments", len(p.o.ToClient))
+	}
 	if b.in(client(clientISN+11, iss+1, ACK, stamp, "x")) != nil || b.o.Reason != Relayed || b.o.Clone == nil {
 		t.Fatalf("not relayed: %v", b.o.Reason)
 	}
@@ -500,5 +508,25 @@ func TestVoiceMovesBetweenLivingHosts(t *testing.T) {
 	// The old voice's kernel may lag behind: it learns of acknowledgments all the same.
 	if got := p.in(client(clientISN+11, iss+6, ACK, stamp, "")); got == nil || got.Ack() != p.iss+2 || p.o.Reason != AckClamped {
 		t.Fatalf("not clamped: %v", p.o.Reason)
+	}
+}
+
+// A backup that confirms all the time, always a little late, holds the flow.
+func TestSteadyLagIsNoReasonForSimplex(t *testing.T) {
+	p, b := pair(t)
+	iss, stamp := connect(t, p, b)
+	end := clientISN + 1
+	id := FlowID{Key: Key{Client: clientEnd, Advertised: advertised}, ISN: clientISN}
+	for n := uint64(10); n < 400; n += 10 {
+		*p.now += 50 * time.Millisecond
+		b.in(client(end, iss+1, ACK, stamp, "0123456789"))
+		p.in(b.o.Clone)
+		end += 10
+		p.kernel(0, end, "") // ahead of the backup by ten bytes
+		p.table.Expire(*p.now, func(o *Outcome) { t.Fatalf("after %v: %v", *p.now, o.Notes) })
+		b.table.Received(id, n-5, false, *b.now, &b.o)
+		for _, c := range append([]Confirmation(nil), b.o.Confirm...) {
+			p.table.Confirmed(c, *p.now, &p.o)
+		}
 	}
 }

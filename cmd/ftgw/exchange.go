@@ -95,9 +95,22 @@ func (d *datapath) simplify(id rewrite.FlowID) {
 type peerLink struct{ *link.Link }
 
 func (p peerLink) Note(n rewrite.Note) {
-	kind := replication.NoteUnknown
-	if n.Kind == rewrite.NoteSimplex {
-		kind = replication.NoteSimplex
+	p.Link.Note(replication.FlowNote{Flow: n.Flow, Kind: noteKinds[n.Kind]})
+}
+
+// noteKinds gives the packet layer's notes their numbers on the wire.
+var noteKinds = map[rewrite.NoteKind]replication.NoteKind{
+	rewrite.NoteSimplex: replication.NoteSimplex,
+	rewrite.NoteUnknown: replication.NoteUnknown,
+	rewrite.NoteRelayed: replication.NoteRelayed,
+}
+
+// noteOf is the reverse; NoteNone for what does not concern the packet layer.
+func noteOf(k replication.NoteKind) rewrite.NoteKind {
+	for n, wire := range noteKinds {
+		if wire == k {
+			return n
+		}
 	}
-	p.Link.Note(replication.FlowNote{Flow: n.Flow, Kind: kind})
+	return rewrite.NoteNone
 }

@@ -68,11 +68,9 @@ func (s *session) Stored(items []replication.StoredItem) {
 
 func (s *session) Notes(notes []replication.FlowNote) {
 	for _, n := range notes {
-		kind := rewrite.NoteUnknown
-		if n.Kind == replication.NoteSimplex {
-			kind = rewrite.NoteSimplex
+		if kind := noteOf(n.Kind); kind != rewrite.NoteNone {
+			s.n.data.noted(rewrite.Note{Flow: n.Flow, Kind: kind})
 		}
-		s.n.data.noted(rewrite.Note{Flow: n.Flow, Kind: kind})
 	}
 }
 
