@@ -1,10 +1,8 @@
 package main
 
 import (
-	"errors"
 	"fmt"
 	"os"
-	"path/filepath"
 
 	"github.com/ftgw/ftgw/takeover"
 )
@@ -24,13 +22,10 @@ const maxEpoch = takeover.Epoch(1) << 62
 
 func openEpochs(path string) (epochFile, error) {
 	f := epochFile{path: path}
-	if err := makeStateDir(filepath.Dir(path)); err != nil {
+	if err := reserveFile(path, fmt.Sprintf(epochFormat, 0)); err != nil {
 		return f, err
 	}
 	text, err := os.ReadFile(path)
-	if errors.Is(err, os.ErrNotExist) {
-		return f, nil
-	}
 	if err != nil {
 		return f, fmt.Errorf("read the epoch: %w", err)
 	}
@@ -44,40 +39,4 @@ func openEpochs(path string) (epochFile, error) {
 // write puts e on disk before it returns.
 func (f *epochFile) write(e takeover.Epoch) error {
 	return replaceFile(f.path, fmt.Sprintf(epochFormat, e))
-}
-
-func makeStateDir(path string) error {
-	if err := os.MkdirAll(path, 0o750); err != nil {
-		return fmt.Errorf("make state_dir: %w (set state_dir to a directory that this user may write)", err)
-	}
-	return nil
-}
-
-// replaceFile puts text on disk before it returns: a whole file or the old one, never half of
-// it.
-func replaceFile(path, text string) error {
-	tmp, err := os.CreateTemp(filepath.Dir(path), filepath.Base(path)+"-")
-	if err != nil {
-		return err
-	}
-	defer os.Remove(tmp.Name()) // gone after the rename
-	_, err = tmp.WriteString(text)
-	if err == nil {
-		err = tmp.Sync()
-	}
-	if closed := tmp.Close(); err == nil {
-		err = closed
-	}
-	if err == nil {
-		err = os.Rename(tmp.Name(), path)
-	}
-	if err != nil {
-		return err
-	}
-	dir, err := os.Open(filepath.Dir(path))
-	if err != nil {
-		return err
-	}
-	defer dir.Close()
-	return dir.Sync()
 }

@@ -3,7 +3,6 @@ package main
 import (
 	"context"
 	"crypto/rand"
-	"errors"
 	"fmt"
 	"log/slog"
 	"maps"
@@ -125,13 +124,10 @@ const (
 // open returns the grants by pair; none where there is no file yet.
 func (f *grantFile) open(path string) (map[string]takeover.Grant, error) {
 	f.path = path
-	if err := makeStateDir(filepath.Dir(path)); err != nil {
+	if err := reserveFile(path, grantsFormat); err != nil {
 		return nil, err
 	}
 	text, err := os.ReadFile(path)
-	if errors.Is(err, os.ErrNotExist) {
-		return nil, nil
-	}
 	if err != nil {
 		return nil, fmt.Errorf("read the grants: %w", err)
 	}
