@@ -237,12 +237,18 @@ func (n *node) keepFlows(ctx context.Context) error {
 	const expireEvery, sweepEvery = 200 * time.Millisecond, 2 * time.Second
 	t := time.NewTicker(expireEvery)
 	defer t.Stop()
-	swept := time.Now()
+	swept, looked := time.Now(), time.Now()
 	for {
 		select {
 		case <-ctx.Done():
 			return nil
 		case <-t.C:
+		}
+		late := time.Since(looked) > 2*expireEvery
+		looked = time.Now()
+		if late { // this process stood still: what it waits for may wait for it
+			t.Reset(expireEvery)
+			continue
 		}
 		n.data.expire()
 		if time.Since(swept) < sweepEvery {
