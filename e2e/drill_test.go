@@ -19,6 +19,11 @@ var large = map[string]map[string]int{
 	"table1": {"client-data-to-backup": 2, "client-data-to-primary": 2, "server-ack": 2, "server-data": 2,
 		"client-ack-to-backup": 2, "client-ack-to-primary": 2},
 	"link": {"loss-5-backup": 1, "duplicate-client": 1, "reorder-hosts": 1, "corrupt-primary": 1},
+	"process": {"paused-300ms": 2, "queue-overflow": 1, "little-memory": 1, "upstream-killed": 1, "upstream-hung": 1,
+		"upstream-cut": 1, "killer-request": 1, "full-disk": 3, "pause-during-takeover": 2, "crash-during-takeover": 1,
+		"rejoined-crashes": 2, "lost-connections": 1},
+	"client": {"window-of-one-segment": 1, "zero-window": 1, "no-options": 1, "mss-536": 1, "one-byte-writes": 1,
+		"half-close": 1, "abort": 1, "port-reused": 1, "syn-flood": 1, "path-mtu": 1},
 }
 
 // TestDrill plays the scenarios as `ftgw drill` does.

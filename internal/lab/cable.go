@@ -25,6 +25,28 @@ func (h *Host) Part() error {
 	return h.cable("part", func(l netlink.Link) error { return netlink.LinkSetIsolated(l, true) })
 }
 
+// SetMTU changes how long the packets may be that pass the host's cable, in bytes: at both
+// ends, so that whoever sends longer ones through the router hears of it from the router.
+// Reboot undoes it.
+func (h *Host) SetMTU(bytes int) error {
+	for _, end := range []struct {
+		ns   *NS
+		name string
+	}{{h.lab.Router.NS(), h.RouterPort()}, {h.NS(), hostInterface}} {
+		err := end.ns.Do(func() error {
+			l, err := netlink.LinkByName(end.name)
+			if err != nil {
+				return err
+			}
+			return netlink.LinkSetMTU(l, bytes)
+		})
+		if err != nil {
+			return fmt.Errorf("set the MTU of the cable of %s: %w", h.Name, err)
+		}
+	}
+	return nil
+}
+
 // Mend undoes Cut, Dark and Part and waits until frames pass. Mending a sound cable changes
 // nothing.
 func (h *Host) Mend() error {

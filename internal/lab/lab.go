@@ -40,6 +40,9 @@ type Options struct {
 	CongestionControl string
 	// Env is added to the environment of every process, as "KEY=value".
 	Env []string
+	// StateBytes makes each host's StateDir a file system of its own of so many bytes, which
+	// only the processes of the lab see; 0: a directory like any other.
+	StateBytes int64
 }
 
 // Lab is a client, a router, the hosts a and b and a witness:
@@ -155,6 +158,9 @@ func (l *Lab) build() error {
 			return err
 		}
 		h.ns = ns
+	}
+	if err := l.mountStates(); err != nil {
+		return err
 	}
 	if err := l.chooseCongestionControl(); err != nil {
 		return err

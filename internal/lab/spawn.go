@@ -37,14 +37,18 @@ func (s *spawner) start(ns *NS, cmd *exec.Cmd) error {
 	}
 	cmd.SysProcAttr.Setpgid = true // a terminal's Ctrl-C is for the lab, which then ends them
 	cmd.SysProcAttr.Pdeathsig = syscall.SIGKILL
-	result := make(chan error, 1)
-	s.jobs <- func() {
+	return s.do(func() error {
 		if err := ns.enter(); err != nil {
-			result <- err
-			return
+			return err
 		}
-		result <- cmd.Start()
-	}
+		return cmd.Start()
+	})
+}
+
+// do runs f on the thread.
+func (s *spawner) do(f func() error) error {
+	result := make(chan error, 1)
+	s.jobs <- func() { result <- f() }
 	return <-result
 }
 

@@ -9,6 +9,7 @@ import (
 	"fmt"
 	"net"
 	"net/netip"
+	"syscall"
 	"time"
 )
 
@@ -20,7 +21,11 @@ type Client struct {
 	Namespace Namespace
 	Target    string        // address and port
 	Source    netip.Addr    // the zero value leaves it to the kernel
+	Port      uint16        // source port; 0 leaves it to the kernel, as does no Source
 	Timeout   time.Duration // for each request as a whole; a longer one is a hang. 0 means 30 s
+	KeepAlive time.Duration // a quiet connection is probed so often; 0 means 15 s
+	// Control is called with each socket before it connects, to set options; nil: nothing is set.
+	Control func(network, address string, c syscall.RawConn) error
 }
 
 // Conn is one TCP connection. One goroutine at a time may use it.
@@ -33,15 +38,16 @@ type Conn struct {
 	broken bool          // a request failed or the server said close
 	gap    time.Duration // the longest single wait for bytes since it was last reset
 	rate   int64         // bytes a second to read at most, 0 is unlimited
+	stall  time.Duration // how long to read nothing after the next bytes
 }
 
 // Dial opens a connection. The caller closes it.
 func (c *Client) Dial(ctx context.Context) (*Conn, error) {
 	ctx, cancel := context.WithTimeout(ctx, c.timeout())
 	defer cancel()
-	d := net.Dialer{}
+	d := net.Dialer{Control: c.Control, KeepAlive: c.KeepAlive}
 	if c.Source.IsValid() {
-		d.LocalAddr = net.TCPAddrFromAddrPort(netip.AddrPortFrom(c.Source, 0))
+		d.LocalAddr = net.TCPAddrFromAddrPort(netip.AddrPortFrom(c.Source, c.Port))
 	}
 	conn := &Conn{client: c}
 	err := c.Namespace.Do(func() (err error) {
@@ -71,6 +77,14 @@ func (c *Conn) Usable() bool { return !c.broken }
 // Close closes the socket.
 func (c *Conn) Close() error { return c.tcp.Close() }
 
+// Abort closes the socket by a RST, whatever is under way.
+func (c *Conn) Abort() error {
+	if err := c.TCP().SetLinger(0); err != nil {
+		return err
+	}
+	return c.tcp.Close()
+}
+
 func (c *Client) timeout() time.Duration {
 	if c.Timeout == 0 {
 		return 30 * time.Second
@@ -89,8 +103,29 @@ func (r reader) Read(p []byte) (int, error) {
 	n, err := r.tcp.Read(p)
 	took := time.Since(begin)
 	r.gap = max(r.gap, took)
+	if r.stall > 0 {
+		time.Sleep(r.stall)
+		r.stall = 0
+	}
 	if r.rate > 0 {
 		time.Sleep(time.Duration(n)*time.Second/time.Duration(r.rate) - took)
 	}
 	return n, err
+}
+
+// writer writes a few bytes at a time, each by a call of its own.
+type writer struct {
+	to   net.Conn
+	step int // bytes; 0 is unlimited
+}
+
+func (w writer) Write(p []byte) (n int, err error) {
+	for step := w.step; step > 0 && len(p)-n > step; {
+		k, err := w.to.Write(p[n : n+step])
+		if n += k; err != nil {
+			return n, err
+		}
+	}
+	k, err := w.to.Write(p[n:])
+	return n + k, err
 }

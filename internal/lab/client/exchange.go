@@ -49,6 +49,10 @@ func (c *Conn) Pipeline(ctx context.Context, requests ...Request) []Result {
 		if err == nil {
 			sums[i], err = c.send(r, &results[i])
 		}
+		if err == nil && r.HalfClose {
+			c.broken = true
+			err = c.TCP().CloseWrite()
+		}
 	}
 	for i, r := range requests {
 		if err == nil {
@@ -69,8 +73,11 @@ func (c *Conn) Pipeline(ctx context.Context, requests ...Request) []Result {
 // send writes the request; digest is that of its body.
 func (c *Conn) send(r Request, result *Result) (digest string, err error) {
 	w := c.out
-	w.Reset(c.tcp) // forgets the failure of an earlier request
+	w.Reset(writer{c.tcp, r.Step}) // forgets the failure of an earlier request
 	fmt.Fprintf(w, "%s %s HTTP/1.1\r\nHost: %s\r\nUser-Agent: ftgw-lab\r\n", r.method(), r.Path, c.client.Target)
+	if r.Close {
+		io.WriteString(w, "Connection: close\r\n")
+	}
 	if r.Upload < 0 {
 		io.WriteString(w, "\r\n")
 		return "", w.Flush()
@@ -142,7 +149,7 @@ func (c *Conn) await100() error {
 
 // receive reads one reply and verifies it.
 func (c *Conn) receive(r Request, sum string, result *Result) error {
-	c.gap, c.rate = 0, r.Rate
+	c.gap, c.rate, c.stall = 0, r.Rate, r.Stall
 	resp, err := readFinal(c.in, r.method())
 	result.Pause = max(result.Pause, c.gap-r.Delay)
 	if err != nil {

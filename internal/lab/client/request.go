@@ -22,6 +22,14 @@ type Request struct {
 	Unverified bool
 	// Rate limits reading of the reply, in bytes a second; 0 is unlimited.
 	Rate int64
+	// Step is how many bytes of the request each write has at most; 0 is unlimited.
+	Step int
+	// Close asks the server to close the connection after the reply.
+	Close bool
+	// HalfClose ends the client's stream behind the request, which is then the last.
+	HalfClose bool
+	// Stall reads nothing for so long after the first bytes of the reply.
+	Stall time.Duration
 	// Delay is how long the server was asked to take; it does not count as a pause.
 	Delay  time.Duration
 	Status int // expected; 0 means 200

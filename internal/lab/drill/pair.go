@@ -52,9 +52,8 @@ func (p *pair) prepare(ctx context.Context) error {
 
 // revive makes a host run with a whole cable, and starts what does not run.
 func (p *pair) revive(h *lab.Host, reboot bool) error {
-	err := os.Remove(armFile(h))
-	armed := err == nil
-	if err != nil && !errors.Is(err, os.ErrNotExist) {
+	armed, err := disarm(h)
+	if err != nil {
 		return err
 	}
 	if reboot || h.Crashed() {
@@ -74,8 +73,7 @@ func (p *pair) revive(h *lab.Host, reboot bool) error {
 		<-n.Done()
 	}
 	if n := h.Node(); n == nil || n.Exited() {
-		env := []string{crashpoint.Env + "=@" + armFile(h)}
-		if _, err := h.StartNodeEnv(p.program, env, "--log-level", "debug"); err != nil {
+		if err := startNode(h, p.program); err != nil {
 			return err
 		}
 	}
@@ -85,6 +83,21 @@ func (p *pair) revive(h *lab.Host, reboot bool) error {
 		}
 	}
 	return nil
+}
+
+// startNode starts ftgw on a host so that its crash points can be armed.
+func startNode(h *lab.Host, program string) error {
+	_, err := h.StartNodeEnv(program, []string{crashpoint.Env + "=@" + armFile(h)}, "--log-level", "debug")
+	return err
+}
+
+// disarm takes back what Arm did, for the next process, and reports whether there was anything.
+func disarm(h *lab.Host) (armed bool, err error) {
+	err = os.Remove(armFile(h))
+	if errors.Is(err, os.ErrNotExist) {
+		return false, nil
+	}
+	return err == nil, err
 }
 
 // running reports whether the latest process of that name on a host lives.

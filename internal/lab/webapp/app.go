@@ -17,6 +17,7 @@ import (
 	mrand "math/rand/v2"
 	"net"
 	"net/http"
+	"os"
 	"strconv"
 	"time"
 )
@@ -72,6 +73,8 @@ func Run(ctx context.Context, o Options) error {
 //	GET        /slow?ms=N&id=X
 //	POST, PUT  /upload?id=X[&delay=ms]
 //	GET        /status/CODE?id=X
+//	GET        /cut?size=N&id=X[&chunked=1]    half of the reply, then the connection ends
+//	GET        /crash?id=X                     ends the process without a reply
 //
 // delay waits before the reply, early sends a 103 first, close ends the connection.
 func Handler(host string, journal *Journal) http.Handler {
@@ -84,6 +87,8 @@ func Handler(host string, journal *Journal) http.Handler {
 	mux.HandleFunc("POST /upload", a.upload)
 	mux.HandleFunc("PUT /upload", a.upload)
 	mux.HandleFunc("GET /status/{code}", a.status)
+	mux.HandleFunc("GET /cut", a.cut)
+	mux.HandleFunc("GET /crash", a.crash)
 	return mux
 }
 
@@ -178,6 +183,27 @@ func (a app) status(w http.ResponseWriter, r *http.Request) {
 	}
 	w.Header().Set(HeaderDigest, empty)
 	w.WriteHeader(code)
+}
+
+// cut ends the connection within the reply.
+func (a app) cut(w http.ResponseWriter, r *http.Request) {
+	size := max(2, number(r, "size"))
+	if _, ok := a.begin(w, r, "", size); !ok {
+		return
+	}
+	if r.URL.Query().Get("chunked") == "" {
+		w.Header().Set("Content-Length", strconv.FormatInt(size, 10))
+	}
+	io.CopyN(w, mrand.NewChaCha8([32]byte{}), min(size, maxBody)/2) // fails only when the asker has gone
+	http.NewResponseController(w).Flush()                           // likewise
+	panic(http.ErrAbortHandler)                                     // says so to the server
+}
+
+// crash is the request that kills whoever executes it.
+func (a app) crash(w http.ResponseWriter, r *http.Request) {
+	if _, ok := a.begin(w, r, "", 0); ok {
+		os.Exit(3)
+	}
 }
 
 // pause waits; it is false when the request ended before.
