@@ -19,5 +19,6 @@ func labAppCommand() *cobra.Command {
 	cmd.Flags().StringVar(&o.Listen, "listen", "127.0.0.1:8080", "`address` and port to listen on")
 	cmd.Flags().StringVar(&o.Host, "host", "", "`name` of the host, told in every reply")
 	cmd.Flags().StringVar(&o.Journal, "journal", "", "`file` to note every execution in")
+	cmd.Flags().StringVar(&o.Once, "once", "", "`file` shared by both hosts, standing for their database: each transaction ID is executed once")
 	return cmd
 }

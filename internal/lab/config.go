@@ -79,10 +79,11 @@ func (h *Host) StartNodeEnv(program string, env []string, args ...string) (*Proc
 	return h.StartEnv(nodeName, env, argv...)
 }
 
-// StartApp starts the built-in web application (`program lab-app`) as the host's upstream and
-// waits until it listens. Its journal is at JournalPath.
-func (h *Host) StartApp(program string) (*Process, error) {
-	p, err := h.Start("app", program, "lab-app", "--listen", Upstream, "--host", h.Name, "--journal", h.JournalPath())
+// StartApp starts the built-in web application (`program lab-app`) as the host's upstream, with
+// more arguments if there are, and waits until it listens. Its journal is at JournalPath.
+func (h *Host) StartApp(program string, args ...string) (*Process, error) {
+	argv := append([]string{program, "lab-app", "--listen", Upstream, "--host", h.Name, "--journal", h.JournalPath()}, args...)
+	p, err := h.Start("app", argv...)
 	if err != nil {
 		return nil, err
 	}
@@ -102,6 +103,9 @@ func (h *Host) StartApp(program string) (*Process, error) {
 		}
 	}
 }
+
+// SharedPath is a file that no host's crash or reboot touches, as on a server of its own.
+func (l *Lab) SharedPath(name string) string { return filepath.Join(l.dir, name) }
 
 // JournalPath is where the web application notes what it executed.
 func (h *Host) JournalPath() string { return filepath.Join(h.Dir, "journal") }

@@ -61,11 +61,46 @@ type Takeover struct {
 // Status asks the host's node. It fails while the node has not opened its socket.
 func (h *Host) Status(ctx context.Context) (Status, error) {
 	var s Status
+	err := h.ask(ctx, "status", &s)
+	return s, err
+}
+
+// Ledger is what the lab reads of `ftgw ledger --json`.
+type Ledger struct {
+	Services []struct {
+		Exchanges []LedgerEntry `json:"exchanges"`
+	} `json:"services"`
+}
+
+// LedgerEntry is one exchange.
+type LedgerEntry struct {
+	Client      string `json:"client"`
+	Index       uint64 `json:"index"`
+	Transaction string `json:"transaction"`
+	Outcome     string `json:"outcome"`
+	Attempt     int    `json:"attempt"`
+	Epoch       uint64 `json:"epoch"`
+}
+
+// Ledger asks the host's node what its latest takeover touched in its (first) service.
+func (h *Host) Ledger(ctx context.Context) ([]LedgerEntry, error) {
+	var l Ledger
+	if err := h.ask(ctx, "ledger?since-takeover=true", &l); err != nil {
+		return nil, err
+	}
+	if len(l.Services) == 0 {
+		return nil, fmt.Errorf("read ledger of %s: no service", h.Name)
+	}
+	return l.Services[0].Exchanges, nil
+}
+
+// ask fills v with what the node's socket has.
+func (h *Host) ask(ctx context.Context, what string, v any) error {
 	transport := &http.Transport{DisableKeepAlives: true, DialContext: func(ctx context.Context, _, _ string) (net.Conn, error) {
 		return new(net.Dialer).DialContext(ctx, "unix", h.Socket()) // a socket file belongs to no network namespace
 	}}
 	err := func() error {
-		req, err := http.NewRequestWithContext(ctx, http.MethodGet, "http://ftgw/status", nil)
+		req, err := http.NewRequestWithContext(ctx, http.MethodGet, "http://ftgw/"+what, nil)
 		if err != nil {
 			return err
 		}
@@ -74,12 +109,12 @@ func (h *Host) Status(ctx context.Context) (Status, error) {
 			return err
 		}
 		defer resp.Body.Close()
-		return json.NewDecoder(resp.Body).Decode(&s)
+		return json.NewDecoder(resp.Body).Decode(v)
 	}()
 	if err != nil {
-		return Status{}, fmt.Errorf("read status of %s: %w", h.Name, err)
+		return fmt.Errorf("read %s of %s: %w", what, h.Name, err)
 	}
-	return s, nil
+	return nil
 }
 
 // Await polls the host's node until ok says that its (first) service is as wanted, and

@@ -78,7 +78,11 @@ func (p *pair) revive(h *lab.Host, reboot bool) error {
 		}
 	}
 	if !running(h, "app") {
-		if _, err := h.StartApp(p.program); err != nil {
+		var args []string
+		if p.scenario.Once {
+			args = []string{"--once", p.lab.SharedPath(storeName)}
+		}
+		if _, err := h.StartApp(p.program, args...); err != nil {
 			return err
 		}
 	}

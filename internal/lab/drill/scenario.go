@@ -19,6 +19,7 @@ type Scenario struct {
 	Rounds  int // when none are asked for; 0 means 1
 	Options lab.Options
 	Config  lab.Config
+	Once    bool // the web applications share a store and execute each transaction once
 	// Fresh begins each round with two hosts that have just booted, so that a is primary and b
 	// backup and owner as in the paper. Otherwise the pair goes on as the last round left it:
 	// what died is started again and joins.
@@ -30,7 +31,7 @@ type Scenario struct {
 
 // All returns every scenario, in the order in which they are run.
 func All() []Scenario {
-	return slices.Concat(table1(), badLinks(), table2(), randomCrashes(), processFaults(), clients())
+	return slices.Concat(table1(), badLinks(), table2(), transactions(), randomCrashes(), processFaults(), clients())
 }
 
 // Choose returns the scenarios of which a pattern is part of the name or matches it as a glob;

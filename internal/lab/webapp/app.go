@@ -37,6 +37,7 @@ type Options struct {
 	Listen  string // address and port
 	Host    string // name in replies and in the journal
 	Journal string // file to append to; empty keeps none
+	Once    string // file of the Store that both hosts share; empty executes whatever is asked
 }
 
 // Uploaded is the reply to an upload.
@@ -54,11 +55,19 @@ func Run(ctx context.Context, o Options) error {
 		return err
 	}
 	defer journal.Close()
+	handler := Handler(o.Host, journal)
+	if o.Once != "" {
+		store, err := OpenStore(o.Once)
+		if err != nil {
+			return err
+		}
+		handler = Once(store, o.Host, handler)
+	}
 	listener, err := net.Listen("tcp", o.Listen)
 	if err != nil {
 		return fmt.Errorf("web application: %w (choose another --listen)", err)
 	}
-	server := &http.Server{Handler: Handler(o.Host, journal), ReadHeaderTimeout: 30 * time.Second}
+	server := &http.Server{Handler: handler, ReadHeaderTimeout: 30 * time.Second}
 	stop := context.AfterFunc(ctx, func() { server.Close() })
 	defer stop()
 	if err := server.Serve(listener); !errors.Is(err, http.ErrServerClosed) {
