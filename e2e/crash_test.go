@@ -79,6 +79,19 @@ func (x *cluster) executions() {
 	x.Logf("%d of %d requests were executed again", again, len(runs))
 }
 
+// once fails the test if any request was executed more than once.
+func (x *cluster) once() {
+	x.Helper()
+	runs := map[string]int{}
+	for _, h := range []*lab.Host{x.A, x.B} {
+		for _, e := range x.journal(h) {
+			if runs[e.ID]++; runs[e.ID] == 2 {
+				x.Errorf("%s was executed twice", e.ID)
+			}
+		}
+	}
+}
+
 // crash runs the load, kills the victim in the middle and checks what the client saw.
 func crash(t *testing.T, congestion string, victim func(*cluster) *lab.Host, whole bool) {
 	x := start(t, lab.Options{CongestionControl: congestion}, lab.Config{})

@@ -66,3 +66,18 @@ func (x *cluster) journal(h *lab.Host) []webapp.Entry {
 	x.must(err)
 	return entries
 }
+
+// voices ends the captures and judges the voices alone: where the voice moves between living
+// hosts, either may be the one that the other waits for.
+func (w *watch) voices(switches int) {
+	w.x.Helper()
+	wire, err := w.wire.Stop()
+	w.x.must(err)
+	w.x.must(wire.Whole())
+	if err := oracle.OneVoice(wire.Segments, advertised, switches); err != nil {
+		w.x.Error(err)
+	}
+	if err := oracle.NoReset(wire.Segments, advertised); err != nil {
+		w.x.Error(err)
+	}
+}

@@ -89,3 +89,10 @@ func (t *Table) Executes(id FlowID) {
 		t.abroad[id] = struct{}{}
 	}
 }
+
+// ExecutedByPeer reports whether the peer executes the exchanges of a flow for which this host
+// speaks.
+func (t *Table) ExecutedByPeer(id FlowID) bool {
+	f := t.find(id)
+	return f != nil && f.abroad
+}

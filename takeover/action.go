@@ -34,14 +34,20 @@ const (
 	ReleaseHeld // send what waited for the peer
 	Duplex      // new flows are shared with the process Boot at Epoch; Speaker, Owner: this node's part
 	Fence       // kill the flows without a word to the clients: FenceDone follows
-	dos         = iota
+
+	// Switchover; Speaker: the voice is meant, Owner: the address.
+
+	Yield     // stop speaking for all flows, before the gate is closed
+	HandOver  // tell the peer that voice or address are its own now
+	TakeVoice // speak for the flows that the peer has yielded, before the gate is opened
+	dos       = iota
 )
 
 // String returns the name used in transcripts and logs.
 func (d Do) String() string {
 	names := [dos]string{"probe-connect", "probe-peer", "probe-gateway", "probe-advertised",
 		"write-epoch", "ask-grant", "fence-peer", "report-silent", "publish", "abandon-peer", "promote", "open-gate", "close-gate", "own", "disown",
-		"announce", "release-held", "duplex", "fence"}
+		"announce", "release-held", "duplex", "fence", "yield", "hand-over", "take-voice"}
 	if d < Do(dos) {
 		return names[d]
 	}

@@ -80,7 +80,12 @@ const (
 	PeerFenced  // the fence command, for the claim of Epoch, powered the peer off
 	FenceFailed // or did not
 	Progress    // a client acknowledged more of a flow for which the peer speaks
-	kinds       = iota
+
+	// Switchover; Voice and Address say what of them is meant.
+
+	Relinquish // the operator wants the peer to have them
+	HandedOver // the peer, Boot, gave them to this node
+	kinds      = iota
 )
 
 // String returns the name used in transcripts and logs.
@@ -88,7 +93,7 @@ func (k Kind) String() string {
 	names := [kinds]string{"tick", "sign", "session-up", "session-down", "peer-state", "peer-leaving",
 		"refused", "connected", "answer-peer", "answer-gateway", "answer-advertised", "gossip-dead",
 		"epoch-written", "epoch-write-failed", "fence-done", "granted", "denied", "superseded", "peer-fenced",
-		"fence-failed", "progress"}
+		"fence-failed", "progress", "relinquish", "handed-over"}
 	if k < Kind(kinds) {
 		return names[k]
 	}
@@ -108,4 +113,6 @@ type Event struct {
 	Held    Epoch         // the highest that the witness has granted
 	Against bool          // it granted Held to the peer, after the epoch that is in force here
 	Why     string        // for a person
+
+	Voice, Address bool
 }

@@ -119,6 +119,10 @@ func (m *Machine) take(ev Event) {
 		m.fenceAnswered(ev.Epoch, false)
 	case Progress:
 		m.ev.progress = m.now
+	case Relinquish:
+		m.relinquish(ev)
+	case HandedOver:
+		m.handedOver(ev)
 	case Tick, GossipDead:
 		// Time alone, or the absence of one S, which the others' absence shows as well.
 	}

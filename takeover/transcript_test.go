@@ -202,6 +202,10 @@ func (w *world) event(words []string) {
 		switch {
 		case word == "unequal":
 			ev.Unequal = true
+		case word == "voice":
+			ev.Voice = true
+		case word == "address":
+			ev.Address = true
 		case word == "against":
 			ev.Against, ev.Why = true, "the witness granted the claim to the peer"
 		case strings.HasPrefix(word, "held="):

@@ -30,6 +30,9 @@ type stage interface {
 	Announce()
 	Duplex(speaker bool)
 	Fence() // FenceDone is posted when the flows are dead
+	Yield()
+	HandOver(voice, address bool)
+	TakeVoice()
 }
 
 // director steps the machine: one goroutine, to which events are posted from everywhere.
@@ -186,6 +189,12 @@ func (d *director) do(a takeover.Action) {
 		s.Duplex(a.Speaker)
 	case takeover.Fence:
 		s.Fence()
+	case takeover.Yield:
+		s.Yield()
+	case takeover.HandOver:
+		s.HandOver(a.Speaker, a.Owner)
+	case takeover.TakeVoice:
+		s.TakeVoice()
 	}
 }
 

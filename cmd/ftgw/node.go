@@ -34,6 +34,9 @@ const (
 	windowScale = 7 // of every SYN-ACK: 8 MB of window in steps of 128 bytes
 )
 
+// drainFor bounds how long a node that is asked to stop waits for its exchanges.
+const drainFor = 15 * time.Second
+
 var errNotBackup = errors.New("this host is not the backup of that epoch")
 
 // node is one running node: all parts, joined.
@@ -184,7 +187,9 @@ func (n *node) run(ctx context.Context) error {
 	part(n.keepRules)
 	part(n.keepFlows)
 	part(n.resolvePeer)
-	part(func(ctx context.Context) error { return serveSocket(ctx, n.socket, answers{n.status, n.ledger}) })
+	part(func(ctx context.Context) error {
+		return serveSocket(ctx, n.socket, answers{n.status, n.ledger, n.relinquish})
+	})
 	for _, v := range n.services {
 		part(func(ctx context.Context) error { return v.proxy.Serve(ctx, v.listener) })
 		part(v.checkUpstream)
@@ -195,6 +200,11 @@ func (n *node) run(ctx context.Context) error {
 
 // farewell makes this node silent and tells the peer, which then claims at once.
 func (n *node) farewell() {
+	drain, cancel := context.WithTimeout(n.ctx, drainFor)
+	defer cancel()
+	if err := n.relinquish(drain, true); err != nil && !errors.Is(err, errAlone) {
+		n.log.Warn("leaving before all is handed over", "error", err)
+	}
 	n.leaving.Store(true)
 	for _, v := range n.addresses() {
 		n.arp.Disown(v)

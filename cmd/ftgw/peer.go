@@ -68,8 +68,14 @@ func (s *session) Stored(items []replication.StoredItem) {
 
 func (s *session) Notes(notes []replication.FlowNote) {
 	for _, n := range notes {
-		if kind := noteOf(n.Kind); kind != rewrite.NoteNone {
+		switch kind := noteOf(n.Kind); {
+		case kind != rewrite.NoteNone:
 			s.n.data.noted(rewrite.Note{Flow: n.Flow, Kind: kind})
+		case n.Kind == replication.NoteExecutes:
+			s.n.data.executes(n.Flow)
+		case n.Kind == replication.NoteHandOver:
+			s.n.dir.post(s.ctx, takeover.Event{Kind: takeover.HandedOver, Boot: s.boot,
+				Voice: n.Reason&replication.HandOverVoice != 0, Address: n.Reason&replication.HandOverAddress != 0})
 		}
 	}
 }
@@ -82,12 +88,13 @@ func (s *session) Epoch(e replication.Epoch) {
 	s.n.dir.post(s.ctx, takeover.Event{Kind: takeover.Sign, Epoch: takeover.Epoch(e.Epoch)})
 }
 
-// OpenRecord takes a record of the primary. One of an older epoch, or that comes while this
-// host is no backup, is refused, so that a host that was wrongly taken for dead cannot release
+// OpenRecord takes a record of the executor. One of an older epoch, or that comes while this
+// host is in no pair, is refused, so that a host that was wrongly taken for dead cannot release
 // another byte (I5).
 func (s *session) OpenRecord(r replication.Record) (link.RecordSink, error) {
 	st := s.n.dir.status.Load()
-	if st.Role != takeover.Backup || takeover.Epoch(r.Epoch) < st.Epoch {
+	paired := st.Role == takeover.Backup || st.Role == takeover.Primary // the voice may have moved before the exchange ended
+	if !paired || takeover.Epoch(r.Epoch) < st.Epoch {
 		return nil, errNotBackup
 	}
 	v := s.n.serviceOf(r.Flow.Advertised)

@@ -60,6 +60,9 @@ func listenSocket(path string) (net.Listener, error) {
 type answers struct {
 	status func() Status
 	ledger func(sinceTakeover bool, limit int) Ledger // nil: this node has none
+	// handOver gives voice and, if wanted, address to the peer and returns when it has them; nil:
+	// this node has none.
+	handOver func(ctx context.Context, address bool) error
 }
 
 // serveSocket answers operators on l until ctx ends; it closes l.
@@ -74,6 +77,21 @@ func serveSocket(ctx context.Context, l net.Listener, a answers) error {
 		q := r.URL.Query()
 		limit, _ := strconv.Atoi(q.Get("limit")) // 0, all, where it is none
 		writeJSON(w, a.ledger(q.Get("since-takeover") == "true", max(0, limit)))
+	})
+	mux.HandleFunc("POST /handover", func(w http.ResponseWriter, r *http.Request) {
+		if a.handOver == nil {
+			http.Error(w, "a witness has no role to hand over: ask a node that serves", http.StatusNotFound)
+			return
+		}
+		err := http.NewResponseController(w).SetWriteDeadline(time.Time{}) // as long as the exchanges take
+		if err == nil {
+			err = a.handOver(r.Context(), r.URL.Query().Get("address") == "true")
+		}
+		if err != nil {
+			http.Error(w, err.Error(), http.StatusConflict)
+			return
+		}
+		writeJSON(w, a.status())
 	})
 	server := &http.Server{Handler: mux, ReadHeaderTimeout: time.Second, WriteTimeout: 5 * time.Second, IdleTimeout: 5 * time.Second}
 	served := make(chan error, 1)
