@@ -2,10 +2,14 @@ package e2e
 
 import (
 	"context"
+	"fmt"
+	"sync"
+	"syscall"
 	"testing"
 	"time"
 
 	"github.com/ftgw/ftgw/internal/lab"
+	"github.com/ftgw/ftgw/internal/lab/client"
 )
 
 // command runs a subcommand against the node of a host.
@@ -44,4 +48,49 @@ func TestSwitchover(t *testing.T) {
 	x.once()
 	w.voices(2)
 	x.duplex()
+}
+
+// The pair is restarted, one host after the other, ten times over under load: a node that is
+// asked to stop drains first. No client notices.
+func TestRollingRestart(t *testing.T) {
+	x := start(t, lab.Options{CongestionControl: "cubic"}, lab.Config{})
+	ctx := context.Background()
+	stop := make(chan struct{})
+	var wg sync.WaitGroup
+	for c := range 8 {
+		wg.Go(func() {
+			size := []int64{500, 3000, 100_000, 20_000}[c%4]
+			x.client.Repeat(ctx, 5*time.Millisecond, func(i int) (client.Request, bool) {
+				select {
+				case <-stop:
+					return client.Request{}, false
+				default:
+					if i%7 == 6 {
+						return client.Upload(fmt.Sprintf("up%d-%d", c, i), size), true
+					}
+					return client.Bytes(fmt.Sprintf("series%d-%d", c, i), size), true
+				}
+			}, &x.report)
+		})
+	}
+	for round := range 10 {
+		for _, h := range []*lab.Host{x.A, x.B} {
+			began := time.Now()
+			p := x.nodes[h]
+			x.must(p.Signal(syscall.SIGTERM))
+			end, cancel := context.WithTimeout(ctx, 20*time.Second)
+			if err := p.Wait(end); err != nil {
+				t.Errorf("round %d: %s: %v", round, h.Name, err)
+			}
+			cancel()
+			stopped := time.Since(began)
+			x.node(h)
+			x.duplex()
+			t.Logf("round %d: %s stopped in %v, in sync after %v", round, h.Name, stopped, time.Since(began)-stopped)
+		}
+	}
+	close(stop)
+	wg.Wait()
+	x.whole()
+	x.once()
 }
