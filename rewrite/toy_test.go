@@ -36,7 +36,7 @@ type toy struct {
 	room     Size // receive buffer
 	read     int  // bytes that the application took
 
-	recent, ecr   uint32
+	recent        uint32
 	ackSent       Seq
 	synFirst      uint32
 	delayed       time.Duration

@@ -85,7 +85,6 @@ type node struct {
 	*Client
 	mu   sync.Mutex
 	said []string
-	view takeover.Role
 }
 
 func (n *node) note(format string, args ...any) {

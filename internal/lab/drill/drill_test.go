@@ -152,7 +152,8 @@ func TestDistribution(t *testing.T) {
 
 func TestRoundsAreDrawnAlone(t *testing.T) {
 	draw := func(seed uint64, name string, n int) uint64 { return roundRand(seed, name, n).Uint64() }
-	if draw(1, "x", 3) != draw(1, "x", 3) {
+	first := draw(1, "x", 3)
+	if again := draw(1, "x", 3); again != first {
 		t.Error("the same round differs")
 	}
 	all := []uint64{draw(1, "x", 3), draw(2, "x", 3), draw(1, "y", 3), draw(1, "x", 4)}
