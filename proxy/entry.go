@@ -41,21 +41,19 @@ func (x *executor) conclude(err error) {
 	r.began = time.Time{}
 }
 
-// keep enters a stored reply and returns its place. The caller holds f.mu, and the request is
+// keep enters a stored reply. The caller holds f.mu, and the request is
 // still held if it was read.
-func (l *ledger) keep(f *flow, rec stored) uint64 {
+func (l *ledger) keep(f *flow, rec stored) {
 	r := row{flow: f.id, index: rec.Index, began: time.Now(), bytes: rec.Size, site: Peer, outcome: Stored}
-	var start [maxMethod + 1 + maxPath + 64]byte
-	n, _ := f.held.readAt(start[:], f.held.start) // nothing, where the reply overtook the request
-	r.line.n = uint8(copy(r.line.text[:], requestLine(start[:n])))
-	var status [len("HTTP/1.1 200")]byte
-	if _, err := rec.body.ReadAt(status[:], 0); err == nil {
-		if code, err := strconv.ParseUint(string(status[9:]), 10, 10); err == nil {
+	// Nothing is held where the reply overtook the request.
+	r.line.n = uint8(copy(r.line.text[:], requestLine(f.held.first(maxMethod+1+maxPath))))
+	if head := rec.body.first(len("HTTP/1.1 200")); len(head) > 9 {
+		if code, err := strconv.ParseUint(string(head[9:]), 10, 10); err == nil {
 			r.status = int16(code)
 		}
 	}
 	l.put(&r)
-	return r.ticket
+	rec.body.row = r.ticket
 }
 
 // requestLine returns the method and the path that a request begins with, as a row keeps them,
@@ -74,4 +72,24 @@ func requestLine(b []byte) []byte {
 		return nil
 	}
 	return b[:min(end, space+1+maxPath)]
+}
+
+// first returns the first held bytes, at most n, until h changes.
+func (h *held) first(n int) []byte {
+	if h.disk == nil {
+		return h.mem[:min(n, len(h.mem))]
+	}
+	b := make([]byte, n)
+	n, _ = h.readAt(b, h.start)
+	return b[:n]
+}
+
+// first returns the first bytes, at most n, until s is released.
+func (s *spill) first(n int) []byte {
+	if s.disk == nil {
+		return s.mem[:min(n, len(s.mem))]
+	}
+	b := make([]byte, n)
+	n, _ = s.ReadAt(b, 0)
+	return b[:n]
 }

@@ -53,6 +53,7 @@ type spill struct {
 	mem   []byte
 	disk  *os.File // when not nil it holds everything and mem is nil
 	size  int64
+	row   uint64 // of a stored reply: its ticket in the ledger
 	refs  atomic.Int32
 }
 

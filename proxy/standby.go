@@ -131,10 +131,10 @@ func (f *flow) deliver(rec stored) error {
 	case rec.Kind != replication.KindReply:
 	case f.promoted:
 		f.s.count.replayed.Add(1)
-		f.s.ledger.replayed(rec.ticket, time.Now())
+		f.s.ledger.replayed(rec.body.row, time.Now())
 	default:
 		f.ends[f.nends%len(f.ends)] = f.written
-		f.tickets[f.nends%len(f.ends)] = rec.ticket
+		f.tickets[f.nends%len(f.ends)] = rec.body.row
 		f.nends++
 	}
 	return nil
@@ -153,7 +153,7 @@ func (f *flow) commit(rec stored) error {
 	}
 	switch rec.Kind {
 	case replication.KindReply:
-		rec.ticket = f.s.ledger.keep(f, rec)
+		f.s.ledger.keep(f, rec)
 		f.held.trim(rec.RequestEnd)
 	case replication.KindHandOver:
 		f.held.trim(rec.RequestEnd)

@@ -26,8 +26,7 @@ func orderOf(r Record) order {
 // stored is a record with its bytes; body is nil for a close.
 type stored struct {
 	Record
-	body   *spill
-	ticket uint64 // of a reply: its row in the ledger
+	body *spill
 }
 
 // outbox holds a flow's stored records until they are written, and knows what is next. It is
