@@ -1,6 +1,7 @@
 package takeover
 
 import (
+	"fmt"
 	"math/rand/v2"
 	"reflect"
 	"testing"
@@ -169,7 +170,7 @@ func TestWords(t *testing.T) {
 		}
 	}
 	for got, want := range map[string]string{
-		Kind(kinds).String(): "kind(21)", Do(dos).String(): "do(19)", Role(9).String(): "role(9)",
+		Kind(kinds).String(): fmt.Sprintf("kind(%d)", kinds), Do(dos).String(): fmt.Sprintf("do(%d)", dos), Role(9).String(): "role(9)",
 		Boot{}.String(): "none", Boot{1, 2, 3, 4, 5}.String(): "01020304", Sole.String(): "sole",
 	} {
 		if got != want {

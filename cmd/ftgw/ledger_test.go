@@ -2,6 +2,7 @@ package main
 
 import (
 	"bytes"
+	"os"
 	"strings"
 	"testing"
 	"time"
@@ -37,11 +38,13 @@ func designLedger(since bool, limit int) Ledger {
 		{Name: "shop", Takeover: &LedgerTakeover{Epoch: 3, At: at, Forgotten: 2}, Exchanges: entries}, {Name: "blog"}}}
 }
 
-func TestLedgerThroughTheSocket(t *testing.T) {
-	t.Setenv("TZ", "UTC")
-	local := time.Local
+// TestMain makes local time the same everywhere, before anything can read it.
+func TestMain(m *testing.M) {
 	time.Local = time.UTC
-	t.Cleanup(func() { time.Local = local })
+	os.Exit(m.Run())
+}
+
+func TestLedgerThroughTheSocket(t *testing.T) {
 	path := serve(t)
 	for _, tt := range []struct {
 		args string
