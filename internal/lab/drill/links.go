@@ -37,9 +37,13 @@ func links() []link {
 func badLinks() []Scenario {
 	var all []Scenario
 	for _, l := range links() {
-		for _, percent := range []uint32{1, 5, 20} {
-			s := strain{name: fmt.Sprintf("link/loss-%d-%s", percent, l.name), about: fmt.Sprintf("%d %% of the frames %s are lost", percent, l.about),
-				begin: func(r *Round) (func() (int, error), error) { return l.lose(r, percent) }}
+		for _, rate := range []struct {
+			percent uint32
+			size    int64
+		}{{1, large}, {5, 60_000}, {20, 15_000}} {
+			s := strain{name: fmt.Sprintf("link/loss-%d-%s", rate.percent, l.name), about: fmt.Sprintf("%d %% of the frames %s are lost, each way", rate.percent, l.about),
+				bytes: rate.size,
+				begin: func(r *Round) (func() (int, error), error) { return l.lose(r, rate.percent) }}
 			all = append(all, s.scenario())
 		}
 		for _, f := range []struct {
@@ -142,8 +146,8 @@ func (l link) control(ctx context.Context, r *Round) (err error) {
 	plain := client.Client{Namespace: from, Target: target, Timeout: patience}
 	var seen client.Report
 	for i := range 4 {
-		seen.Add(plain.Once(ctx, client.Bytes(fmt.Sprintf("control-down%d", i), 150_000)),
-			plain.Once(ctx, client.Upload(fmt.Sprintf("control-up%d", i), 150_000)))
+		seen.Add(plain.Once(ctx, client.Bytes(fmt.Sprintf("control-down%d", i), large)),
+			plain.Once(ctx, client.Upload(fmt.Sprintf("control-up%d", i), large)))
 	}
 	if err := seen.Err(); err != nil {
 		return fmt.Errorf("control: plain TCP does not survive this: %w", err)

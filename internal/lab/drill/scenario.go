@@ -31,7 +31,7 @@ type Scenario struct {
 
 // All returns every scenario, in the order in which they are run.
 func All() []Scenario {
-	return slices.Concat(table1(), badLinks(), table2(), transactions(), randomCrashes(), processFaults(), clients())
+	return slices.Concat(table1(), badLinks(), table2(), networkFaults(), transactions(), randomCrashes(), processFaults(), clients())
 }
 
 // Choose returns the scenarios of which a pattern is part of the name or matches it as a glob;

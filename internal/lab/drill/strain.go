@@ -1,6 +1,7 @@
 package drill
 
 import (
+	"cmp"
 	"context"
 	"errors"
 	"fmt"
@@ -19,10 +20,19 @@ const (
 	strainRounds
 )
 
+// bearing is the patience of a client on a bad link. Where a fifth of the frames is lost each
+// way, a segment and its acknowledgment make it in two of three tries, and TCP waits twice as
+// long after each: then plain TCP too needs 20 s for one request in thirty.
+const bearing = 90 * time.Second
+
+// large is the size of downloads and uploads, in bytes: some hundred segments.
+const large = 150_000
+
 // strain is a communication error that lasts while clients download, upload and ask for small
 // things. In the second and third of three rounds a host dies in the middle of it.
 type strain struct {
 	name, paper, about string
+	bytes              int64 // of a large request or reply; 0 means 150 kB
 	// begin puts it on. end takes it off and returns how many frames it harmed.
 	begin func(r *Round) (end func() (int, error), err error)
 	// beside, if there is one, is run under the strain in the round in which nothing dies.
@@ -35,7 +45,8 @@ func (s strain) scenario() Scenario {
 }
 
 func (s strain) run(ctx context.Context, r *Round) (err error) {
-	finish := r.Traffic(ctx)
+	r.Client.Timeout = bearing
+	finish := r.Traffic(ctx, cmp.Or(s.bytes, large))
 	defer finish()
 	if err := Sleep(ctx, 150*time.Millisecond); err != nil { // every connection is made
 		return err
@@ -82,13 +93,13 @@ func (s strain) run(ctx context.Context, r *Round) (err error) {
 }
 
 // Traffic begins downloads, uploads and series of small requests, each kind on connections of
-// its own. finish lets what is under way end and waits for it; it may be called again.
-func (r *Round) Traffic(ctx context.Context) (finish func()) {
+// its own; size is that of the large ones, in bytes. finish lets what is under way end and waits for it; it may be called again.
+func (r *Round) Traffic(ctx context.Context, size int64) (finish func()) {
 	var over atomic.Bool
 	var wg sync.WaitGroup
 	for name, kind := range map[string]func(id string) client.Request{
-		"download": func(id string) client.Request { return client.Bytes(id, 150_000) },
-		"upload":   func(id string) client.Request { return client.Upload(id, 150_000) },
+		"download": func(id string) client.Request { return client.Bytes(id, size) },
+		"upload":   func(id string) client.Request { return client.Upload(id, size) },
 		"small":    func(id string) client.Request { return client.Bytes(id, 3000) },
 		"slow":     func(id string) client.Request { return client.Slow(id, 50*time.Millisecond) },
 	} {
