@@ -18,7 +18,7 @@ import (
 var large = map[string]map[string]int{
 	"table1": {"client-data-to-backup": 2, "client-data-to-primary": 2, "server-ack": 1, "server-data": 2,
 		"client-ack-to-backup": 1, "client-ack-to-primary": 1},
-	"link": {"loss-5-backup": 1, "reorder-hosts": 1, "corrupt-primary": 1},
+	"link":    {"loss-5-backup": 1, "reorder-hosts": 1, "corrupt-primary": 1},
 	"network": {"cable-primary": 1, "partition": 1, "partition-witness": 1, "deaf-backup": 1, "replication-cut-short": 1},
 	"process": {"paused-300ms": 2, "queue-overflow": 1, "little-memory": 1, "upstream-killed": 1, "upstream-hung": 1,
 		"upstream-cut": 1, "killer-request": 1, "full-disk": 3, "pause-during-takeover": 2, "crash-during-takeover": 1,
