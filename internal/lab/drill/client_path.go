@@ -23,11 +23,12 @@ const (
 // flood begins to send SYNs, for half a second, and waits until many have come.
 func flood(l *load) error {
 	const total, burst, rate = 5_000, 100, 10_000
+	first := l.r.Number % 12 * total // others than in the rounds before, which may still be half-open
 	l.r.Remark(fmt.Sprintf("%d SYNs begin to come", total))
 	begin := time.Now()
 	l.wg.Go(func() {
 		for n := 0; n < total; n += burst {
-			err := l.r.synBurst(n, burst)
+			err := l.r.synBurst(first+n, burst)
 			if err == nil {
 				err = Sleep(l.ctx, time.Until(begin.Add(time.Duration(n)*time.Second/rate)))
 			}

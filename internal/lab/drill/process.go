@@ -31,7 +31,9 @@ func processes() []Scenario {
 		Name: "process/queue-overflow", Rounds: 2,
 		About:  "ftgw stands still for 200 ms under uploads and its kernel's queues of 64 packets run over" + either + "; it is counted, and TCP repairs it",
 		Config: lab.Config{Tail: "[limits]\nqueue_length = 64\n"},
-		Run:    overflow,
+		// After such a loss bbr, which knows nothing of the path yet, may crawl for a minute.
+		Options: lab.Options{CongestionControl: "cubic"},
+		Run:     overflow,
 	}, Scenario{
 		Name: "process/little-memory", Rounds: 3,
 		About:  "all bodies beyond 4 KiB go to disk; the primary crashes in the middle, then the backup, then nobody",
