@@ -4,113 +4,119 @@ import (
 	"container/heap"
 	"errors"
 	"os"
-	"sync"
-	"syscall"
+	"runtime"
+	"sync/atomic"
 	"time"
 
 	"golang.org/x/sys/unix"
 )
 
-// longest is the length of the longest frame, offloads being off.
-const longest = 1 << 16
+const (
+	longest = 1 << 16 // bytes of the longest frame, offloads being off
+	// batch is how many frames are read before it is looked what has become due.
+	batch = 32
+	// idle is how long a way that nothing passes goes without a look at whether it is over.
+	idle = 20 * time.Millisecond
 
-// port is an interface's own end: what comes in by it, and what is to go out.
-type port struct{ *os.File }
+	etherAll = unix.ETH_P_ALL<<8 | unix.ETH_P_ALL>>8 // in network byte order
+)
+
+// port is an interface's own end: what comes in by it, and what is to go out. 0 is none.
+type port int
 
 // openPort opens an interface of the calling thread's namespace.
 func openPort(index int) (port, error) {
 	fd, err := unix.Socket(unix.AF_PACKET, unix.SOCK_RAW|unix.SOCK_CLOEXEC|unix.SOCK_NONBLOCK, 0)
 	if err != nil {
-		return port{}, os.NewSyscallError("socket", err)
+		return 0, os.NewSyscallError("socket", err)
 	}
 	err = errors.Join(
 		unix.SetsockoptInt(fd, unix.SOL_PACKET, unix.PACKET_IGNORE_OUTGOING, 1),
 		unix.SetsockoptInt(fd, unix.SOL_SOCKET, unix.SO_RCVBUFFORCE, 32<<20),
 		unix.Bind(fd, &unix.SockaddrLinklayer{Protocol: etherAll, Ifindex: index}))
 	if err != nil {
-		return port{}, errors.Join(err, unix.Close(fd))
+		return 0, errors.Join(err, unix.Close(fd))
 	}
-	return port{os.NewFile(uintptr(fd), "port")}, nil
+	return port(fd), nil
 }
 
-const etherAll = unix.ETH_P_ALL<<8 | unix.ETH_P_ALL>>8 // in network byte order
+func (p port) close() error {
+	if p == 0 {
+		return nil
+	}
+	return unix.Close(int(p))
+}
 
-// way carries frames from one port to the other until the first is closed.
+// way carries frames from one port to the other until it is over. The ports stay open until
+// run has returned.
 type way struct {
 	from, to port
 	mill     *mill
+	over     atomic.Bool
 
-	mu    sync.Mutex
 	late  queue
-	wake  chan struct{} // something was put into late
-	over  chan struct{} // closed when nothing is read any more
-	count uint64
+	count uint64 // of frames put into late
 }
 
-func newWay(from, to port, m *mill) *way {
-	return &way{from: from, to: to, mill: m, wake: make(chan struct{}, 1), over: make(chan struct{})}
-}
-
-// read forwards until the port is closed.
-func (w *way) read() error {
-	defer close(w.over)
+// run has a thread of its own, before others where that is allowed: a link that stands still
+// because the machine is busy would be another fault than the one that is meant.
+func (w *way) run() error {
+	runtime.LockOSThread() // ends with the goroutine, and so does the priority
+	first := unix.SchedAttr{Size: unix.SizeofSchedAttr, Policy: unix.SCHED_FIFO, Priority: 1}
+	if unix.SchedSetAttr(0, &first, 0) != nil {
+		unix.Setpriority(unix.PRIO_PROCESS, 0, -20) // or as the machine likes
+	}
 	buf := make([]byte, longest)
-	for {
-		n, err := w.from.Read(buf)
-		switch {
-		case errors.Is(err, os.ErrClosed):
-			return nil
-		case errors.Is(err, syscall.ENETDOWN):
-			continue // said once each time when the interface goes down
-		case err != nil:
+	for !w.over.Load() {
+		if err := w.wait(); err != nil {
 			return err
 		}
-		for _, o := range w.mill.grind(append([]byte(nil), buf[:n]...)) {
-			if o.after == 0 {
-				w.send(o.frame)
-			} else {
-				w.put(time.Now().Add(o.after), o.frame)
+		for range batch {
+			n, err := unix.Read(int(w.from), buf)
+			if err == unix.EAGAIN {
+				break
+			}
+			if err == unix.ENETDOWN || err == unix.EINTR {
+				continue // the first is said once each time when the interface goes down
+			}
+			if err != nil {
+				return os.NewSyscallError("read", err)
+			}
+			for _, o := range w.mill.grind(append([]byte(nil), buf[:n]...)) {
+				if o.after == 0 {
+					w.send(o.frame)
+				} else {
+					w.put(time.Now().Add(o.after), o.frame)
+				}
 			}
 		}
-	}
-}
-
-// send may lose the frame, as wires do: the interface is down, or its other end full.
-func (w *way) send(frame []byte) { _, _ = w.to.Write(frame) }
-
-func (w *way) put(due time.Time, frame []byte) {
-	w.mu.Lock()
-	w.count++
-	heap.Push(&w.late, held{due, w.count, frame})
-	w.mu.Unlock()
-	select {
-	case w.wake <- struct{}{}:
-	default:
-	}
-}
-
-// sendLate sends what was put when it is due, until read has ended.
-func (w *way) sendLate() {
-	timer := time.NewTimer(0)
-	defer timer.Stop()
-	for {
-		w.mu.Lock()
 		for len(w.late) > 0 && !w.late[0].due.After(time.Now()) {
 			w.send(heap.Pop(&w.late).(held).frame)
 		}
-		next := time.Hour
-		if len(w.late) > 0 {
-			next = time.Until(w.late[0].due)
-		}
-		w.mu.Unlock()
-		timer.Reset(next)
-		select {
-		case <-timer.C:
-		case <-w.wake:
-		case <-w.over:
-			return
-		}
 	}
+	return nil
+}
+
+// wait waits for a frame, or until one is due.
+func (w *way) wait() error {
+	patience := idle
+	if len(w.late) > 0 {
+		patience = min(patience, max(0, time.Until(w.late[0].due)))
+	}
+	timeout := unix.NsecToTimespec(patience.Nanoseconds())
+	_, err := unix.Ppoll([]unix.PollFd{{Fd: int32(w.from), Events: unix.POLLIN}}, &timeout, nil)
+	if err != nil && err != unix.EINTR {
+		return os.NewSyscallError("ppoll", err)
+	}
+	return nil
+}
+
+// send may lose the frame, as wires do: the interface is down, or its other end full.
+func (w *way) send(frame []byte) { _, _ = unix.Write(int(w.to), frame) }
+
+func (w *way) put(due time.Time, frame []byte) {
+	w.count++
+	heap.Push(&w.late, held{due, w.count, frame})
 }
 
 // held is a frame that waits, and queue those that wait, by time.

@@ -54,9 +54,8 @@ func Start(router, host *lab.Host, f Faults, seed uint64) (_ *Shim, err error) {
 		return s, err
 	}
 	for i := range s.ways {
-		s.ways[i] = newWay(s.ports[i], s.ports[1-i], &mill{Faults: f, rand: rand.New(rand.NewPCG(seed, uint64(i)))})
-		s.tasks.Go(s.ways[i].read)
-		s.tasks.Go(func() error { s.ways[i].sendLate(); return nil })
+		s.ways[i] = &way{from: s.ports[i], to: s.ports[1-i], mill: &mill{Faults: f, rand: rand.New(rand.NewPCG(seed, uint64(i)))}}
+		s.tasks.Go(s.ways[i].run)
 	}
 	if err := router.Do(s.plug); err != nil {
 		return s, err
@@ -67,12 +66,16 @@ func Start(router, host *lab.Host, f Faults, seed uint64) (_ *Shim, err error) {
 // Stop takes the shim out again and returns what it did. What waits in it is lost.
 func (s *Shim) Stop() (Counts, error) {
 	errs := []error{s.router.Do(s.unplug)}
-	for _, p := range s.ports {
-		if p.File != nil {
-			errs = append(errs, p.Close())
+	for _, w := range s.ways {
+		if w != nil {
+			w.over.Store(true)
 		}
 	}
-	errs = append(errs, s.tasks.Wait(), Plain(s.router, s.host, false))
+	errs = append(errs, s.tasks.Wait())
+	for _, p := range s.ports {
+		errs = append(errs, p.close())
+	}
+	errs = append(errs, Plain(s.router, s.host, false))
 	var sum Counts
 	for _, w := range s.ways {
 		if w != nil {

@@ -95,7 +95,7 @@ func TestMillTellsWhatItForged(t *testing.T) {
 }
 
 func TestQueueKeepsOrder(t *testing.T) {
-	w := newWay(port{}, port{}, nil)
+	w := &way{}
 	now := time.Now()
 	for _, i := range []int{3, 1, 2} {
 		w.put(now.Add(time.Duration(i)), []byte{byte(i)})
@@ -179,7 +179,7 @@ func TestLose(t *testing.T) {
 	}{
 		{"data", Share{Lost: 50, Of: 1000}, Match{Kind: Data, To: l.A.Addr(), ToPort: 8081}},
 		{"bare", Share{Lost: 4, Of: 40, Row: true}, Match{Kind: Bare, To: l.A.Addr(), ToPort: 8081}},
-		{"all", Share{Lost: 10, Of: 1000}, Match{FromMAC: []byte{2, 0, 0, 0, 0, 0xfe}}},
+		{"all", Share{Lost: 100, Of: 1000}, Match{FromMAC: []byte{2, 0, 0, 0, 0, 0xfe}}},
 	} {
 		loss, err := Lose(l.A, row.name, l.A.Interface(), row.share, row.match)
 		if err != nil {
