@@ -25,6 +25,8 @@ type Heartbeat struct {
 	Role      Role
 	Flags     uint8  // FlagLeaving and so on; unknown bits are kept
 	Got       uint64 // numbered control frames below this one arrived
+
+	VoiceTurn, AddressTurn uint16 // handovers of voice and address that the node knows of
 }
 
 // Append appends the frame to dst.
@@ -38,6 +40,8 @@ func (h Heartbeat) Append(dst []byte) []byte {
 	dst = binary.BigEndian.AppendUint64(dst, h.Epoch)
 	dst = append(dst, byte(h.Role), h.Flags)
 	dst = binary.BigEndian.AppendUint64(dst, h.Got)
+	dst = binary.BigEndian.AppendUint16(dst, h.VoiceTurn)
+	dst = binary.BigEndian.AppendUint16(dst, h.AddressTurn)
 	return end(dst, at)
 }
 
@@ -48,7 +52,7 @@ func ParseHeartbeat(body []byte) (Heartbeat, error) {
 		Seq: p.u64(), Sent: int64(p.u64()), Echo: int64(p.u64()), EchoDelay: int64(p.u64()),
 		Epoch: p.u64(),
 		Role:  Role(p.enum("role", 0, uint8(RoleWitness))),
-		Flags: p.u8(), Got: p.u64(),
+		Flags: p.u8(), Got: p.u64(), VoiceTurn: p.u16(), AddressTurn: p.u16(),
 	}
 	return h, p.done(TypeHeartbeat)
 }
@@ -65,7 +69,8 @@ const (
 	NoteRelayed NoteKind = 6 // the sender holds the flow no longer, as NoteSimplex has asked
 
 	// A switchover, in this order: the flows whose exchanges the sender goes on to execute, then
-	// one note that names no flow but the advertised address twice.
+	// one note that names no flow: client and advertised address are the same, the client's port is
+	// the turn and the ISN the epoch modulo 2^32.
 
 	NoteExecutes NoteKind = 4
 	NoteHandOver NoteKind = 5 // Reason: HandOverVoice, HandOverAddress or both

@@ -61,6 +61,7 @@ type Action struct {
 	Epoch, Base    Epoch
 	Boot           Boot
 	Speaker, Owner bool
+	Turn           uint16 // of HandOver
 	Empty          bool
 	Why            string // for a person, on decisions only
 }
@@ -78,6 +79,9 @@ func (a Action) String() string {
 	}
 	if a.Boot != (Boot{}) {
 		fmt.Fprintf(&b, " boot=%v", a.Boot)
+	}
+	if a.Turn != 0 {
+		fmt.Fprintf(&b, " turn=%d", a.Turn)
 	}
 	if a.Empty {
 		b.WriteString(" empty")

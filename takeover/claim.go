@@ -38,6 +38,10 @@ func (h hold) String() string {
 
 // claimFlows claims from within a pair, or gives the flows up if the peer may have changed them.
 func (m *Machine) claimFlows(why string, sure bool) {
+	if !m.mated {
+		m.fence(why + ", before it said that it is in a pair with this node: not in sync")
+		return
+	}
 	if m.hold.doubt {
 		m.fence(why + ", but this node could not see whether it claimed before")
 		return

@@ -43,6 +43,8 @@ type View struct {
 	Role   Role
 	Owner  bool // it answers for the advertised address
 	Paired bool // it is in duplex with the process that it tells this to
+
+	VoiceTurn, AddressTurn uint16 // the handovers of each that it knows of in this pair
 }
 
 // Kind says what happened.
@@ -84,7 +86,7 @@ const (
 	// Switchover; Voice and Address say what of them is meant.
 
 	Relinquish // the operator wants the peer to have them
-	HandedOver // the peer, Boot, gave them to this node
+	HandedOver // the peer, Boot, gave one of them to this node at Epoch; Turn
 	kinds      = iota
 )
 
@@ -115,4 +117,5 @@ type Event struct {
 	Why     string        // for a person
 
 	Voice, Address bool
+	Turn           uint16 // of HandedOver: how many of its sort there were in this pair, in either direction
 }

@@ -246,6 +246,9 @@ func (m *Machine) judgeGoneHost() {
 func (m *Machine) judgeHung(r round) {
 	const why = "the peer's kernel answers, its daemon does not"
 	hung, longer := m.cfg.HangTimeout, 2*m.cfg.HangTimeout
+	if m.address.given || m.voice.given {
+		longer = 3 * m.cfg.HangTimeout // the peer may have taken it: its turn first
+	}
 	speaks := m.now-m.ev.progress < hung && m.quiet() < longer // a client might feign it for ever
 	switch {
 	case m.owner && m.inPair() && m.quiet() >= hung && !speaks,

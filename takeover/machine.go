@@ -22,7 +22,9 @@ type Machine struct {
 	seen  Epoch // the highest known, tried ones included: the next claim is above it
 	mate  Boot  // the process this one is in duplex with
 	mated bool  // it has said so too
-	why   string
+
+	entered time.Duration // the pair
+	why     string
 
 	peer  peer
 	ev    evidence
@@ -31,6 +33,12 @@ type Machine struct {
 	adopt Epoch // being written by agreement with the peer; 0: none
 	retry time.Duration
 	acts  []Action
+
+	voice, address baton
+	batons         struct { // the pair in which they are counted
+		mate  Boot
+		epoch Epoch
+	}
 }
 
 // peer is the other node as its session shows it.
@@ -157,7 +165,8 @@ func (m *Machine) MayAnswer(now time.Duration) bool { return now < m.AnswerUntil
 
 // View returns what the peer is to be told, in each hello and heartbeat.
 func (m *Machine) View() View {
-	return View{Epoch: m.epoch, Role: m.role, Owner: m.owner, Paired: m.inPair() && m.mate == m.peer.boot}
+	return View{Epoch: m.epoch, Role: m.role, Owner: m.owner, Paired: m.inPair() && m.mate == m.peer.boot,
+		VoiceTurn: m.voice.turn, AddressTurn: m.address.turn}
 }
 
 // Status is a machine as a person sees it.

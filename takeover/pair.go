@@ -21,8 +21,11 @@ func (m *Machine) pair() {
 		case p.boot != m.mate:
 		case mine:
 			m.mated = true
+			m.remind()
 		case m.mated && (p.view.Role == Joining || p.view.Role == Fenced):
 			m.ev.gone = "the peer has given up its flows"
+		case !m.mated && m.now-m.entered > m.cfg.HangTimeout && p.view.Role == Joining:
+			m.fence("the peer has not followed into the pair")
 		}
 	}
 }
@@ -64,6 +67,8 @@ func (m *Machine) enter(role Role, owner bool) {
 	was := m.role
 	m.role, m.owner, m.mate, m.hold = role, owner, m.peer.boot, hold{}
 	m.mated, m.ev.gone = m.peer.view.Paired, ""
+	m.newBatons()
+	m.entered = m.now
 	m.why = "in duplex with the peer"
 	m.do(Action{Do: Duplex, Epoch: m.epoch, Boot: m.mate, Speaker: m.speaker(), Owner: owner})
 	if was == Joining && m.speaker() {

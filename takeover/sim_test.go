@@ -215,6 +215,9 @@ func (s *sim) process(h *host) {
 			}
 			h.heard = max(h.heard, d.sent)
 		}
+		if d.ev.Kind == HandedOver && d.ev.Boot != h.session {
+			continue // it went with its session
+		}
 		d.ev.Now = s.now - h.start
 		role := h.m.role
 		for _, a := range h.m.Step(d.ev) {
@@ -269,7 +272,14 @@ func (s *sim) act(h *host, a Action) {
 		h.owner = true
 	case Disown:
 		h.owner = false
-	case Promote, Duplex:
+	case HandOver:
+		s.note("%d: %v", h.i, a)
+		late := s.delay()
+		if !s.talk() || s.rnd.IntN(4) == 0 { // sent again and again until the session is lost
+			late += time.Duration(s.rnd.IntN(2500)) * time.Millisecond
+		}
+		s.postAt(o, s.now+late, Event{Kind: HandedOver, Boot: h.boot, Epoch: a.Epoch, Turn: a.Turn, Voice: a.Speaker, Address: a.Owner})
+	case Promote, Duplex, TakeVoice:
 		s.note("%d: %v", h.i, a)
 	case Fence:
 		s.postAt(h, s.now+20*time.Millisecond, Event{Kind: FenceDone})
@@ -292,7 +302,10 @@ func (s *sim) fault(partitions bool) {
 	if s.arbiter != nil {
 		faults = 11
 	}
-	switch n := s.rnd.IntN(faults); {
+	switch n := s.rnd.IntN(faults+2) - 2; {
+	case n < 0:
+		h = s.hosts[-1-n]
+		s.post(h, Event{Kind: Relinquish, Voice: true, Address: s.rnd.IntN(2) == 0})
 	case n == 0 && h.alive && h.up:
 		s.kill(h)
 	case n == 1 && h.up:

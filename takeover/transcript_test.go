@@ -203,9 +203,9 @@ func (w *world) event(words []string) {
 		case word == "unequal":
 			ev.Unequal = true
 		case word == "voice":
-			ev.Voice = true
+			ev.Voice, ev.Turn = true, 1
 		case word == "address":
-			ev.Address = true
+			ev.Address, ev.Turn = true, 1
 		case word == "against":
 			ev.Against, ev.Why = true, "the witness granted the claim to the peer"
 		case strings.HasPrefix(word, "held="):

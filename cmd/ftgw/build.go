@@ -161,7 +161,8 @@ func (n *node) hello() replication.Hello {
 
 func (n *node) beat() replication.Heartbeat {
 	st := n.dir.status.Load()
-	h := replication.Heartbeat{Epoch: uint64(st.Epoch), Role: wireRole(st.Role), Flags: replication.FlagServing}
+	h := replication.Heartbeat{Epoch: uint64(st.Epoch), Role: wireRole(st.Role), Flags: replication.FlagServing,
+		VoiceTurn: st.VoiceTurn, AddressTurn: st.AddressTurn}
 	if st.Owner {
 		h.Flags |= replication.FlagOwner
 	}

@@ -31,7 +31,7 @@ type stage interface {
 	Duplex(speaker bool)
 	Fence() // FenceDone is posted when the flows are dead
 	Yield()
-	HandOver(voice, address bool)
+	HandOver(e takeover.Epoch, turn uint16, voice, address bool)
 	TakeVoice()
 }
 
@@ -192,7 +192,7 @@ func (d *director) do(a takeover.Action) {
 	case takeover.Yield:
 		s.Yield()
 	case takeover.HandOver:
-		s.HandOver(a.Speaker, a.Owner)
+		s.HandOver(a.Epoch, a.Turn, a.Speaker, a.Owner)
 	case takeover.TakeVoice:
 		s.TakeVoice()
 	}

@@ -4,6 +4,7 @@ import (
 	"context"
 	"errors"
 	"fmt"
+	"net/netip"
 	"time"
 
 	"github.com/ftgw/ftgw/proxy"
@@ -30,7 +31,7 @@ func (n *node) Yield() {
 }
 
 // HandOver tells the peer, after all that Yield said.
-func (n *node) HandOver(voice, address bool) {
+func (n *node) HandOver(e takeover.Epoch, turn uint16, voice, address bool) {
 	note := replication.FlowNote{Kind: replication.NoteHandOver}
 	if voice {
 		note.Reason |= replication.HandOverVoice
@@ -39,7 +40,8 @@ func (n *node) HandOver(voice, address bool) {
 		note.Reason |= replication.HandOverAddress
 	}
 	a := n.services[0].cfg.Advertised
-	note.Flow.Client, note.Flow.Advertised = a, a
+	note.Flow.Client, note.Flow.Advertised = netip.AddrPortFrom(a.Addr(), turn), a
+	note.Flow.ISN = rewrite.Seq(e)
 	n.link.Note(note)
 }
 

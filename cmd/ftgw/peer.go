@@ -48,7 +48,8 @@ func (s *session) Sign() { s.n.dir.sign() }
 
 func (s *session) Heartbeat(h replication.Heartbeat) {
 	view := takeover.View{Epoch: takeover.Epoch(h.Epoch), Role: roleOf(h.Role),
-		Owner: h.Flags&replication.FlagOwner != 0, Paired: h.Flags&replication.FlagPaired != 0}
+		Owner: h.Flags&replication.FlagOwner != 0, Paired: h.Flags&replication.FlagPaired != 0,
+		VoiceTurn: h.VoiceTurn, AddressTurn: h.AddressTurn}
 	echo := time.Duration(0)
 	if h.Echo != 0 {
 		echo = time.Duration(h.Echo) + s.offset
@@ -74,7 +75,11 @@ func (s *session) Notes(notes []replication.FlowNote) {
 		case n.Kind == replication.NoteExecutes:
 			s.n.data.executes(n.Flow)
 		case n.Kind == replication.NoteHandOver:
-			s.n.dir.post(s.ctx, takeover.Event{Kind: takeover.HandedOver, Boot: s.boot,
+			e := s.n.dir.epoch()
+			if uint32(n.Flow.ISN) != uint32(e) {
+				continue // of an earlier pair
+			}
+			s.n.dir.post(s.ctx, takeover.Event{Kind: takeover.HandedOver, Boot: s.boot, Epoch: e, Turn: n.Flow.Client.Port(),
 				Voice: n.Reason&replication.HandOverVoice != 0, Address: n.Reason&replication.HandOverAddress != 0})
 		}
 	}
