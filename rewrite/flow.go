@@ -41,10 +41,12 @@ type flow struct {
 	mode  Mode
 	phase phase
 
-	speaker bool // this host sends for the flow
-	foreign bool // another host has spoken for it: the client may acknowledge what the local kernel has not sent
-	abroad  bool // the peer executes, though this host speaks
-	closing bool // a FIN or RST of either side was seen
+	speaker  bool // this host sends for the flow
+	foreign  bool // another host has spoken for it: the client may acknowledge what the local kernel has not sent
+	abroad   bool // the peer executes, though this host speaks
+	survived bool // it was duplex, and the peer was given up
+	ceiling  Seq  // common: the lost speaker can have sent no more, even if its last news was lost
+	closing  bool // a FIN or RST of either side was seen
 
 	born time.Duration
 	seen time.Duration // last segment of either direction

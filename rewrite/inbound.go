@@ -157,6 +157,14 @@ func (t *Table) deliver(f *flow, s *Segment, now time.Duration, o *Outcome) {
 		f.park(s, o)
 		return
 	}
+	if flags.Has(ACK) && f.overtaken(s) {
+		o.drop(ResetUnknown)
+		o.ToClient = append(o.ToClient, AppendSegment(o.room(maxHeader),
+			Header{Src: f.id.Advertised, Dst: f.id.Client, Seq: s.Ack(), Flags: RST}, nil))
+		f.discard(f.rcvNxt, o)
+		t.remove(f)
+		return
+	}
 	o.accept(OK)
 	if val, ecr, ok := s.Timestamps(); ok && f.hasTS {
 		if int32(val-f.tsClient) > 0 && !s.Seq().After(f.rcvNxt) {
@@ -190,6 +198,14 @@ func (f *flow) park(s *Segment, o *Outcome) {
 // maxAhead bounds how far an acknowledgment may be ahead of what the local kernel has sent:
 // the largest window there is (RFC 7323 §2.3).
 const maxAhead = Size(1 << 30)
+
+// overtaken reports whether the client has gone on with another host: both hosts have claimed,
+// each cut off from the other, and this one has come back into the client's sight. It shows by
+// an acknowledgment of what neither this kernel nor the lost speaker can have sent (DESIGN §5:
+// such flows are dropped at the heal).
+func (f *flow) overtaken(s *Segment) bool {
+	return f.survived && s.Ack().After(f.delta.Common(f.sndNxt)) && s.Ack().After(f.ceiling) && f.acceptable(s)
+}
 
 // acknowledge translates the acknowledgment number. A client that was served by another host
 // may acknowledge what the local kernel has not sent yet. A kernel drops such a segment with

@@ -40,11 +40,15 @@ func (t *Table) survive(f *flow, now time.Duration, o *Outcome) {
 	case f.mode == Relay:
 		t.lose(f, now, o)
 	case f.mode == Duplex && f.speaker:
-		f.abroad = false
+		f.abroad, f.survived, f.ceiling = false, true, f.iss
+		if f.foreign {
+			f.ceiling = f.maxAck.Add(2 * f.sndMax)
+		}
 		t.simplify(f, now, o)
 		f.stir(o)
 	case f.mode == Duplex:
 		f.mode, f.speaker, f.abroad = Simplex, true, false
+		f.survived, f.ceiling = true, f.maxAck.Add(2 * f.sndMax)
 		f.jump(now)
 		f.wake(now, o)
 	}

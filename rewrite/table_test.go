@@ -530,3 +530,27 @@ func TestSteadyLagIsNoReasonForSimplex(t *testing.T) {
 		}
 	}
 }
+
+// After a partition in which both hosts claimed, a client that went on with the other host is
+// told so; one that this host may have served is not.
+func TestFlowThatTheOtherHostWentOnWith(t *testing.T) {
+	p, b := pair(t)
+	iss, stamp := connect(t, p, b)
+	p.kernel(0, clientISN+1, "0123456789")
+	b.in(client(clientISN+1, iss+11, ACK, stamp, "")) // ahead of the backup's kernel
+	for _, h := range []*side{p, b} {
+		h.table.Survive(advertised, *h.now, func(*Outcome) {})
+		if got := h.in(client(clientISN+1, iss+11, ACK, stamp, "x")); got == nil {
+			t.Fatalf("dropped though it was served here: %v", h.o.Reason)
+		}
+		if h.in(client(clientISN+1, iss+2_000_000, ACK, stamp, "x")) != nil || h.o.Reason != ResetUnknown || len(h.o.ToClient) != 1 {
+			t.Fatalf("not told: %v", h.o.Reason)
+		}
+		if s := parse(t, h.o.ToClient[0]); !s.Flags().Has(RST) || s.Seq() != iss+2_000_000 {
+			t.Fatalf("told at %d", s.Seq())
+		}
+		if len(h.o.ToLocal) != 1 || len(h.table.flows) != 0 {
+			t.Error("the local copy stays")
+		}
+	}
+}
