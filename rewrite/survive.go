@@ -48,7 +48,7 @@ func (t *Table) survive(f *flow, now time.Duration, o *Outcome) {
 		f.stir(o)
 	case f.mode == Duplex:
 		f.mode, f.speaker, f.abroad = Simplex, true, false
-		f.survived, f.ceiling = true, f.maxAck.Add(2 * f.sndMax)
+		f.survived, f.ceiling = true, f.maxAck.Add(2*f.sndMax)
 		f.jump(now)
 		f.wake(now, o)
 	}
