@@ -56,10 +56,12 @@ func wasReset(err error) bool {
 }
 
 // corked gathers what TLS writes, 16 KiB at a time, into one write to the socket per batch,
-// and reads ahead likewise. One goroutine flushes and one reads; TLS may Write from both,
-// because a reader that meets an error sends an alert.
+// and reads ahead likewise. One goroutine reads, and flushes follow one another; TLS may Write
+// from all, because a reader that meets an error sends an alert.
 type corked struct {
 	net.Conn
+	flushing sync.Mutex // the hello's flush may overlap the session's first
+
 	mu    sync.Mutex
 	held  bool // set once hellos are exchanged: from then on Write waits for flush
 	out   []byte
@@ -78,9 +80,11 @@ func (c *corked) Write(p []byte) (int, error) {
 	return len(p), nil
 }
 
-// flush writes what is gathered. The lock is not held meanwhile: a peer that does not read
+// flush writes what is gathered. The buffer's lock is not held meanwhile: a peer that does not read
 // must not keep our reader from noticing its end.
 func (c *corked) flush() error {
+	c.flushing.Lock()
+	defer c.flushing.Unlock()
 	c.mu.Lock()
 	out := c.out
 	c.out = c.spare[:0]
