@@ -168,6 +168,6 @@ func (t *Table) Simplify(id FlowID, now time.Duration, o *Outcome) bool {
 // simplify makes a flow for which this host speaks its own alone and releases what waited
 // for the peer.
 func (t *Table) simplify(f *flow, now time.Duration, o *Outcome) {
-	f.mode = Simplex
+	f.mode, f.abroad = Simplex, false
 	f.release(false, now, o)
 }

@@ -554,3 +554,41 @@ func TestFlowThatTheOtherHostWentOnWith(t *testing.T) {
 		}
 	}
 }
+
+// A flow that falls to simplex in the moment of a switchover has a host without voice; its client
+// is told by the other.
+func TestSimplexInTheMomentOfASwitchover(t *testing.T) {
+	p, b := pair(t)
+	connect(t, p, b)
+	id := FlowID{Key: Key{Client: clientEnd, Advertised: advertised}, ISN: clientISN}
+	b.table.Noted(Note{Flow: id, Kind: NoteSimplex}, *b.now, &b.o)
+	p.table.Yield(advertised, func(*Outcome) {})
+	p.table.Noted(b.o.Notes[0], *p.now, &p.o) // too late
+	if m, _ := p.table.Mode(id); m != Duplex {
+		t.Fatalf("a flow without voice is %v", m)
+	}
+	b.table.SetStance(advertised, Stance{Serve: true, Duplex: true, Speak: true})
+	told := 0
+	b.table.Speak(advertised, *b.now, func(o *Outcome) { told += len(o.ToClient) })
+	if _, ok := b.table.Mode(id); ok || told == 0 {
+		t.Errorf("the client waits: told %d times", told)
+	}
+}
+
+// Where the peer that executes cannot hold a flow any more, this host executes what is accepted
+// from then on.
+func TestSimplexEndsExecutionAbroad(t *testing.T) {
+	p, b := pair(t)
+	connect(t, p, b)
+	id := FlowID{Key: Key{Client: clientEnd, Advertised: advertised}, ISN: clientISN}
+	p.table.Yield(advertised, func(*Outcome) {})
+	b.table.Executes(id)
+	b.table.Speak(advertised, *b.now, func(*Outcome) {})
+	if _, _, executes, _ := b.table.Accepted(id.Key); executes {
+		t.Fatal("two executors")
+	}
+	b.table.Noted(Note{Flow: id, Kind: NoteUnknown}, *b.now, &b.o)
+	if _, mode, executes, _ := b.table.Accepted(id.Key); !executes || mode != Simplex {
+		t.Fatalf("%v without an executor", mode)
+	}
+}

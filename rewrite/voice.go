@@ -50,7 +50,7 @@ func (t *Table) Speak(advertised netip.AddrPort, now time.Duration, emit func(*O
 		}
 		o.reset()
 		for g := f; g != nil; g = g.next {
-			g.speak(now, &o)
+			t.speak(g, now, &o)
 		}
 		if !o.Empty() {
 			emit(&o)
@@ -58,7 +58,13 @@ func (t *Table) Speak(advertised netip.AddrPort, now time.Duration, emit func(*O
 	}
 }
 
-func (f *flow) speak(now time.Duration, o *Outcome) {
+// speak takes the voice of one flow. One that the peer alone holds has none any more: it fell to
+// simplex in the very moment of the switchover, and its client is told rather than left waiting.
+func (t *Table) speak(f *flow, now time.Duration, o *Outcome) {
+	if f.mode == Relay && !f.closing {
+		t.lose(f, now, o)
+		return
+	}
 	if f.mode != Duplex || f.speaker {
 		return
 	}
