@@ -89,6 +89,8 @@ type Flows interface {
 	// Accepted names the flow behind an accepted connection and this host's duty in it.
 	// Without ok the connection is closed at once and in silence.
 	Accepted(client, local netip.AddrPort) (id rewrite.FlowID, duty Duty, ok bool)
+	// Duty names this host's duty in a flow that was Accepted anew: the voice may have moved.
+	Duty(id rewrite.FlowID) Duty
 	// Received tells that the proxy has read n bytes of the client's stream in all, and
 	// whether it has read its end (it confirms input, I2).
 	Received(id rewrite.FlowID, n uint64, eof bool)

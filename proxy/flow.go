@@ -25,6 +25,7 @@ type flow struct {
 	heir     bool         // accepted right after a takeover: the lost host may have known it
 	promoted bool         // this host became executor; nothing is committed any more
 	taken    bool         // likewise, since the peer handed over
+	given    bool         // the peer executes: it was handed the flow, and has not handed it back
 	yielding bool         // this host is to hand over at the next exchange boundary
 	lost     bool         // the connection is gone or cannot be held; nothing is committed any more
 	held     held         // the executor's own once its loop runs
@@ -67,6 +68,7 @@ func (f *flow) attach(conn *net.TCPConn, duty Duty) {
 func (f *flow) promote() {
 	f.mu.Lock()
 	defer f.mu.Unlock()
+	f.yielding = false // there is nobody to hand over to
 	if f.promoted || f.duty == Executor {
 		return
 	}

@@ -14,13 +14,14 @@ import (
 
 // Yield hands over the flows that this host executes and that ids names, each at its next
 // exchange boundary, and returns their identities. ids is called with a lock held and must not
-// call back into the Server.
+// call back into the Server. It may be called again for those that are still here.
 func (s *Server) Yield(ids func(rewrite.FlowID) bool) []rewrite.FlowID {
 	s.mu.Lock()
 	defer s.mu.Unlock()
+	s.moved++
 	var all []rewrite.FlowID
 	for id, f := range s.table {
-		if f.conn != nil && ids(id) && f.askToYield() {
+		if ids(id) && f.askToYield() {
 			all = append(all, id)
 			f.nudge()
 		}
@@ -32,24 +33,42 @@ func (s *Server) Yield(ids func(rewrite.FlowID) bool) []rewrite.FlowID {
 func (f *flow) askToYield() bool {
 	f.mu.Lock()
 	defer f.mu.Unlock()
-	executes := f.duty == Executor || f.promoted
-	f.yielding = f.yielding || executes && !f.lost
-	return executes && !f.lost
+	executes := f.executes()
+	f.yielding = f.yielding || executes
+	return executes
+}
+
+// executes reports whether the flow's exchanges are this host's part, even if it has not begun
+// with them. The caller holds f.mu.
+func (f *flow) executes() bool {
+	return !f.lost && (f.duty == Executor || f.promoted || f.taken || f.out.handedOver())
 }
 
 // Take makes this host the executor of the standby flows that ids names, because the peer has
-// not begun with them. Others wait for the peer's handover.
+// not begun with them. Others wait for the peer's handover. Flows that this host was to hand
+// over and still executes stay here.
 func (s *Server) Take(ids func(rewrite.FlowID) bool) {
 	s.mu.Lock()
 	defer s.mu.Unlock()
+	s.moved++
 	for id, f := range s.table {
-		if !ids(id) {
-			continue
-		}
+		begun := !ids(id)
 		f.mu.Lock()
-		f.taken = f.taken || f.duty == Standby && !f.promoted
+		f.yielding = false
+		f.taken = f.taken || f.duty == Standby && !f.promoted && !f.given && !begun
 		f.mu.Unlock()
 		f.signal()
+	}
+}
+
+// Adopt makes this host the executor of one flow that it holds alone from now on, though the peer
+// executed it. Like after a takeover, a request without a stored reply is executed here.
+func (s *Server) Adopt(id rewrite.FlowID) {
+	s.mu.Lock()
+	defer s.mu.Unlock()
+	s.moved++
+	if f := s.table[id]; f != nil {
+		f.promote()
 	}
 }
 
@@ -60,7 +79,7 @@ func (s *Server) Executing() int {
 	n := 0
 	for _, f := range s.table {
 		f.mu.Lock()
-		if f.conn != nil && !f.lost && (f.duty == Executor || f.promoted) {
+		if f.conn != nil && f.executes() {
 			n++
 		}
 		f.mu.Unlock()
@@ -82,7 +101,7 @@ func (x *executor) yields() bool {
 func (x *executor) handOver() ending {
 	f := x.flow
 	f.mu.Lock()
-	f.yielding, f.promoted, f.heir, f.taken = false, false, false, false
+	f.yielding, f.promoted, f.heir, f.taken, f.given = false, false, false, false, true
 	rest, err := x.unread()
 	f.held.free()
 	f.held, f.eof = rest, x.src.eof
@@ -106,10 +125,14 @@ func (x *executor) handOver() ending {
 			return reset
 		}
 		f.mu.Lock()
-		f.taken = true
+		f.taken, f.given = true, false
 		f.mu.Unlock()
 	} else {
-		setRTO(f.conn, rtoMinStandby)
+		f.mu.Lock()
+		if !f.promoted {
+			setRTO(f.conn, rtoMinStandby)
+		}
+		f.mu.Unlock()
 	}
 	return proceed
 }

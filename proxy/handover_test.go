@@ -6,6 +6,8 @@ import (
 	"sync"
 	"testing"
 	"time"
+
+	"github.com/ftgw/ftgw/replication"
 )
 
 // The executor's part goes back and forth between two living hosts while a client sends requests
@@ -75,4 +77,100 @@ func TestTakeUnbegunFlow(t *testing.T) {
 	eventually(t, "held", func() bool { return b.Stats().Held == 1 })
 	b.Take(all)
 	w.check(t, up, []string{"GET"}, map[uint64]bool{0: true})
+}
+
+const getClose = "GET /1? HTTP/1.1\r\nHost: shop\r\nConnection: close\r\n\r\n"
+
+// A connection that is accepted in the very moment of a switchover has one executor, not two and
+// not none.
+func TestVoiceMovesDuringAccept(t *testing.T) {
+	for _, late := range []string{"yield", "take"} {
+		t.Run(late, func(t *testing.T) {
+			up := newWeb(t)
+			a, b := newPair(t, Config{Upstream: up.addr()})
+			b.link.peer = a.Server
+			noted := 0
+			move := func() {
+				a.packets.duty = Standby
+				noted = len(a.Yield(all))
+			}
+			take := func() {
+				b.packets.duty = Executor
+				b.Take(all)
+			}
+			if late == "yield" {
+				a.packets.answered = move // called with the lock of packets held
+			} else {
+				move()
+				b.packets.answered = take
+			}
+			w := newTwin(t, a, b)
+			w.write([]byte(getClose))
+			if late == "yield" {
+				eventually(t, "held", func() bool { return a.Stats().Held == 1 && b.Stats().Held == 1 })
+				b.packets.mu.Lock()
+				take()
+				b.packets.mu.Unlock()
+			}
+			w.check(t, up, []string{"GET"}, map[uint64]bool{0: true})
+			if noted != 0 {
+				t.Errorf("%d flows were said to be executed", noted)
+			}
+		})
+	}
+}
+
+// A host that is to hand over and loses its peer first goes on.
+func TestPromotedBeforeHandOver(t *testing.T) {
+	up := newWeb(t)
+	a, b := newPair(t, Config{Upstream: up.addr()})
+	w := newTwin(t, a, b)
+	w.write([]byte("GET /0?sleep=300ms HTTP/1.1\r\nHost: shop\r\n\r\n"))
+	eventually(t, "under way", func() bool { return a.Stats().Inflight == 1 })
+	a.Yield(all)
+	a.Promote(all)
+	w.write([]byte(getClose))
+	w.check(t, up, []string{"GET", "GET"}, map[uint64]bool{0: true, 1: true})
+}
+
+// While a handover is on its way the voice comes back: the flow is the peer's all the same.
+func TestTakeLeavesGivenFlow(t *testing.T) {
+	up := newWeb(t)
+	a, b := newPair(t, Config{Upstream: up.addr()})
+	b.link.peer = a.Server
+	taken := make(chan struct{})
+	a.link.before = func(r Record) {
+		if r.Kind == replication.KindHandOver {
+			a.Take(all)
+			close(taken)
+		}
+	}
+	w := newTwin(t, a, b)
+	eventually(t, "asked", func() bool { return len(a.Yield(all)) == 1 })
+	<-taken
+	eventually(t, "there", func() bool { return b.Executing() == 1 })
+	a.Take(all)
+	if a.Executing() != 0 {
+		t.Error("two executors")
+	}
+	w.write([]byte(getClose))
+	w.check(t, up, []string{"GET"}, map[uint64]bool{0: true})
+}
+
+// A flow that the peer executed and can no longer hold is executed here.
+func TestAdopt(t *testing.T) {
+	up := newWeb(t)
+	a, b := newPair(t, Config{Upstream: up.addr()})
+	a.packets.duty = Standby
+	b.link.peer = nil
+	w := newTwin(t, a, b)
+	w.write([]byte(getClose))
+	eventually(t, "held", func() bool { return b.Stats().Held == 1 })
+	b.Adopt(w.id)
+	eventually(t, "executed", func() bool { return b.Stats().Delivered == 1 })
+	up.mu.Lock()
+	defer up.mu.Unlock()
+	if len(up.attempts) != 1 || up.attempts[transactionID(w.id, 0)] != "2" {
+		t.Errorf("attempts %v", up.attempts)
+	}
 }

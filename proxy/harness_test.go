@@ -115,6 +115,7 @@ type packets struct {
 	eof      map[rewrite.FlowID]bool
 	closed   map[rewrite.FlowID]int
 	stopped  bool
+	answered func() // called once when a duty has been named
 }
 
 func newPackets(duty Duty) *packets {
@@ -137,10 +138,21 @@ func (p *packets) Accepted(client, local netip.AddrPort) (rewrite.FlowID, Duty, 
 	for {
 		if id, ok := p.known[client]; ok || p.stopped {
 			delete(p.known, client) // the port may be used again
-			return id, p.duty, ok
+			duty := p.duty
+			if f := p.answered; f != nil && ok {
+				p.answered = nil
+				f()
+			}
+			return id, duty, ok
 		}
 		p.cond.Wait()
 	}
+}
+
+func (p *packets) Duty(rewrite.FlowID) Duty {
+	p.mu.Lock()
+	defer p.mu.Unlock()
+	return p.duty
 }
 
 func (p *packets) Received(id rewrite.FlowID, n uint64, eof bool) {

@@ -29,6 +29,7 @@ type Server struct {
 	gone     graves
 	handlers map[*handler]struct{}
 	promoted uint64                    // how many times Promote was called
+	moved    uint64                    // how many times the executor's part of flows was asked to move
 	lately   func(rewrite.FlowID) bool // which flows the last Promote was for
 	since    time.Time                 // when that was
 }
@@ -131,7 +132,7 @@ func (s *Server) handle(h *handler) {
 	}()
 	client, local := addrPort(h.conn.RemoteAddr()), addrPort(h.conn.LocalAddr())
 	s.mu.Lock()
-	turn := s.promoted
+	before := turns{s.promoted, s.moved}
 	s.mu.Unlock()
 	id, duty, ok := s.flows.Accepted(client, local)
 	if !ok {
@@ -145,7 +146,7 @@ func (s *Server) handle(h *handler) {
 		abort(h.conn)
 		return
 	}
-	f := s.enter(id, h.conn, duty, turn)
+	f := s.enter(id, h.conn, duty, before)
 	if f == nil {
 		s.cfg.Log.Error("a flow was accepted twice", "flow", id)
 		abort(h.conn)
@@ -155,12 +156,18 @@ func (s *Server) handle(h *handler) {
 	s.leave(f)
 }
 
+// turns says how many times executors have moved, by takeover or by agreement.
+type turns struct{ promoted, moved uint64 }
+
 // enter puts an accepted connection into the table, joining the records that came before it.
-// turn is the value of promoted before the packet layer was asked for the duty: a Promote since
-// then holds for this flow as well.
-func (s *Server) enter(id rewrite.FlowID, conn *net.TCPConn, duty Duty, turn uint64) *flow {
+// before is from before the packet layer was asked for the duty: a Promote since then holds for
+// this flow as well, and a Yield or Take has passed it by.
+func (s *Server) enter(id rewrite.FlowID, conn *net.TCPConn, duty Duty, before turns) *flow {
 	s.mu.Lock()
 	defer s.mu.Unlock()
+	if s.moved != before.moved {
+		duty = s.flows.Duty(id)
+	}
 	f := s.table[id]
 	switch {
 	case f == nil:
@@ -172,7 +179,7 @@ func (s *Server) enter(id rewrite.FlowID, conn *net.TCPConn, duty Duty, turn uin
 		s.early--
 	}
 	// Records that came for a flow which is now ours to execute go out first.
-	late := duty == Executor && f.hasRecords() || s.promoted != turn && s.lately(id)
+	late := duty == Executor && f.hasRecords() || s.promoted != before.promoted && s.lately(id)
 	if late {
 		duty = Standby
 	}

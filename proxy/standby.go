@@ -30,6 +30,7 @@ func (f *flow) standby(ctx context.Context) ending {
 	}
 	if f.taken {
 		f.duty = Executor
+		setRTO(f.conn, rtoMinSpeaking)
 	}
 	return end
 }
@@ -83,7 +84,7 @@ func (f *flow) replay(ctx context.Context) ending {
 		f.mu.Lock()
 		rec, ok := f.out.take()
 		if ok && rec.Kind == replication.KindHandOver {
-			f.taken = true
+			f.taken, f.given = true, false
 		}
 		promoted, lost, hole := f.promoted || f.taken, f.lost, len(f.out.waiting) > 0
 		f.mu.Unlock()

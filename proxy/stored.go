@@ -86,6 +86,16 @@ func (o *outbox) take() (stored, bool) {
 	return s, true
 }
 
+// handedOver reports whether a handover waits to be taken.
+func (o *outbox) handedOver() bool {
+	for _, s := range o.waiting {
+		if s.Kind == replication.KindHandOver {
+			return true
+		}
+	}
+	return false
+}
+
 func (o *outbox) free() {
 	for _, s := range o.waiting {
 		s.body.release()

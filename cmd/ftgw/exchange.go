@@ -33,6 +33,17 @@ func (f flows) Accepted(client, local netip.AddrPort) (rewrite.FlowID, proxy.Dut
 	}
 }
 
+// Duty is asked where the voice has moved while a socket was handed out.
+func (f flows) Duty(id rewrite.FlowID) proxy.Duty {
+	s := f.d.shard(id.Client)
+	s.mu.Lock()
+	defer s.mu.Unlock()
+	if now, _, executes, ok := s.table.Accepted(id.Key); ok && now == id && executes {
+		return proxy.Executor
+	}
+	return proxy.Standby
+}
+
 // Received confirms input to the peer where this host does not speak.
 func (f flows) Received(id rewrite.FlowID, n uint64, eof bool) {
 	f.d.on(id.Client, func(t *rewrite.Table, o *rewrite.Outcome) { t.Received(id, n, eof, f.d.now(), o) })
@@ -50,23 +61,44 @@ type exchanges struct {
 
 var _ proxy.Log = exchanges{}
 
-// Store returns nil when the peer has the record, or when the flow is this host's alone. A
-// peer that is alive and cannot keep a record loses the flow; one that refuses it because it
-// has claimed is obeyed: the flow then waits for the fence in silence.
+var (
+	errNotMoved = errors.New("the peer does not take the flow")
+	errNoVoice  = errors.New("the peer speaks for the flow and does not take the reply")
+)
+
+// Store returns nil when the peer has the record, or when the flow is this host's alone: but a
+// handover is in vain then. A peer that is alive and cannot keep a record loses the flow, unless
+// it speaks for it: then this host does, for a reply would reach nobody. A peer that refuses it
+// because it has claimed is obeyed: the flow then waits for the fence in silence.
 func (e exchanges) Store(ctx context.Context, r proxy.Record, body io.ReaderAt) error {
+	alone := func() error {
+		if r.Kind == replication.KindHandOver {
+			return errNotMoved
+		}
+		return nil
+	}
 	if mode, ok := e.d.mode(r.Flow); !ok || mode == rewrite.Simplex {
-		return ctx.Err()
+		if ctx.Err() != nil {
+			return ctx.Err()
+		}
+		return alone()
 	}
 	r.Epoch = uint64(e.dir.epoch())
 	err := e.link.Store(ctx, r, body)
 	switch {
 	case errors.Is(err, link.ErrAbandoned):
-		return nil // this host has claimed: the peer is dead or will fence itself
+		return alone() // this host has claimed: the peer is dead or will fence itself
 	case errors.Is(err, link.ErrRefused) && e.dir.outdated():
 		<-ctx.Done()
 		return ctx.Err()
 	case errors.Is(err, link.ErrRefused), errors.Is(err, link.ErrFailed):
-		e.d.simplify(r.Flow)
+		if r.Kind == replication.KindHandOver {
+			return errNotMoved
+		}
+		if !e.d.simplify(r.Flow) {
+			e.d.news[r.Flow.Advertised].Note(rewrite.Note{Flow: r.Flow, Kind: rewrite.NoteUnknown})
+			return errNoVoice
+		}
 		return nil
 	}
 	return err
@@ -86,9 +118,14 @@ func (d *datapath) own(id rewrite.FlowID) bool {
 	return ok && mode == rewrite.Simplex
 }
 
-// simplify lets a flow go on here alone.
-func (d *datapath) simplify(id rewrite.FlowID) {
-	d.on(id.Client, func(t *rewrite.Table, o *rewrite.Outcome) { t.Simplify(id, d.now(), o) })
+// simplify lets a flow go on here alone. It reports false if the peer speaks for it: then this
+// host cannot have it.
+func (d *datapath) simplify(id rewrite.FlowID) (ours bool) {
+	d.on(id.Client, func(t *rewrite.Table, o *rewrite.Outcome) {
+		mode, ok := t.Mode(id)
+		ours = t.Simplify(id, d.now(), o) || ok && mode == rewrite.Simplex
+	})
+	return ours
 }
 
 // peerLink tells the peer what the packet layer has for it.

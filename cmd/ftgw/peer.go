@@ -72,6 +72,9 @@ func (s *session) Notes(notes []replication.FlowNote) {
 		switch kind := noteOf(n.Kind); {
 		case kind != rewrite.NoteNone:
 			s.n.data.noted(rewrite.Note{Flow: n.Flow, Kind: kind})
+			if v := s.n.serviceOf(n.Flow.Advertised); v != nil && s.n.data.own(n.Flow) {
+				v.proxy.Adopt(n.Flow) // the peer may have executed it
+			}
 		case n.Kind == replication.NoteExecutes:
 			s.n.data.executes(n.Flow)
 		case n.Kind == replication.NoteHandOver:
