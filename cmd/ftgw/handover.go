@@ -94,18 +94,22 @@ func (n *node) relinquish(ctx context.Context, address bool) error {
 		return nil
 	}
 	if voice {
-		if err := n.await(ctx, "connections that only this host holds", func() int { return n.count().Simplex }); err != nil {
+		if err := n.await(ctx, "connections that only this host holds", func() int { return n.count().Simplex }, n.turnOverAll); err != nil {
 			return err
 		}
 	}
-	n.dir.post(ctx, takeover.Event{Kind: takeover.Relinquish, Voice: voice, Address: address})
+	// The machine gives nothing away while it doubts the peer's life, so it is asked again.
+	ask := func() {
+		n.dir.post(ctx, takeover.Event{Kind: takeover.Relinquish, Voice: voice, Address: address})
+	}
+	ask()
 	if err := n.await(ctx, "the peer to take over", func() int {
 		st := n.dir.status.Load()
 		if voice && (st.Role == takeover.Primary || st.Peer.Role != takeover.Primary) || address && st.Owner {
 			return 1
 		}
 		return 0
-	}); err != nil {
+	}, ask); err != nil {
 		return err
 	}
 	return n.await(ctx, "exchanges that run here", func() int {
@@ -114,18 +118,34 @@ func (n *node) relinquish(ctx context.Context, address bool) error {
 			sum += v.proxy.Executing()
 		}
 		return sum
-	})
+	}, n.yieldRest)
 }
 
-// await waits until left is 0, nudging connections to end or hand over meanwhile.
-func (n *node) await(ctx context.Context, what string, left func() int) error {
+func (n *node) turnOverAll() {
+	for _, v := range n.services {
+		v.proxy.TurnOver()
+	}
+}
+
+// yieldRest asks anew for the exchanges that are still here: one that was handed over from the
+// peer meanwhile was not asked, and an idle one may have missed it.
+func (n *node) yieldRest() {
+	n.turnOverAll()
+	if n.dir.status.Load().Role != takeover.Backup {
+		return
+	}
+	for _, v := range n.services {
+		v.proxy.Yield(n.shared)
+	}
+}
+
+// await waits until left is 0, and nudges meanwhile.
+func (n *node) await(ctx context.Context, what string, left func() int, nudge func()) error {
 	t := time.NewTicker(5 * time.Millisecond)
 	defer t.Stop()
 	for i := 1; left() > 0; i++ {
 		if i%40 == 0 {
-			for _, v := range n.services {
-				v.proxy.TurnOver()
-			}
+			nudge()
 		}
 		select {
 		case <-ctx.Done():
