@@ -163,6 +163,9 @@ func checkTiming(f *findings, t Timing) {
 		{"fence_timeout", t.FenceTimeout}, {"confirm_timeout", t.ConfirmTimeout}, {"gossip_probe", t.GossipProbe},
 		{"gossip_timeout", t.GossipTimeout}, {"rejoin_every", t.RejoinEvery},
 	}
+	if t.TurnOver < 0 || t.TurnOver > time.Hour {
+		f.add("timing.turn_over", `choose "0s" (off) to "1h"`, "%s is out of range", t.TurnOver)
+	}
 	for _, d := range durations {
 		if d.d < time.Millisecond || d.d > time.Hour {
 			f.add("timing."+d.key, `choose "1ms" to "1h"`, "%s is out of range", d.d)

@@ -86,6 +86,11 @@ type Timing struct {
 	GossipProbe    time.Duration `toml:"gossip_probe"`    // between two membership probes
 	GossipTimeout  time.Duration `toml:"gossip_timeout"`  // answer to a membership probe
 	RejoinEvery    time.Duration `toml:"rejoin_every"`    // between two attempts to heal membership
+
+	// TurnOver is how long a connection that one host holds alone may idle once there is a pair
+	// again; a busy one ends at its next reply, so that the client's next is held by both. 0: such
+	// connections go on unprotected.
+	TurnOver time.Duration `toml:"turn_over"`
 }
 
 // Limits bounds what clients can make a node hold.

@@ -28,6 +28,7 @@ func Default() Config {
 			GossipProbe:    25 * time.Millisecond,
 			GossipTimeout:  10 * time.Millisecond,
 			RejoinEvery:    time.Second,
+			TurnOver:       5 * time.Second,
 		},
 		Limits: Limits{
 			BodyMemory:  1 << 20,

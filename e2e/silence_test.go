@@ -34,7 +34,8 @@ func TestKilledDaemonIsSilent(t *testing.T) {
 }
 
 func killed(t *testing.T, victim func(*cluster) *lab.Host) {
-	x := start(t, lab.Options{}, lab.Config{Service: "idle_timeout = \"10m\"\n"})
+	x := start(t, lab.Options{}, lab.Config{
+		Service: "idle_timeout = \"10m\"\n", Tail: "[timing]\nturn_over = \"0s\"\n"})
 	v := victim(x)
 	ctx, cancel := context.WithCancel(context.Background())
 	defer cancel()

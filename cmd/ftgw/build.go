@@ -197,7 +197,8 @@ func (n *node) buildServices(ctx context.Context, undo *undoList) error {
 		v := &service{cfg: c, listener: l}
 		v.proxy = proxy.New(proxy.Config{Upstream: c.Upstream, Memory: int64(n.cfg.Limits.BodyMemory),
 			Ledger: n.cfg.Limits.Ledger, Epoch: func() uint64 { return uint64(n.dir.epoch()) },
-			SpillDir: n.cfg.StateDir, Permit: n.permit, TurnOver: n.turnOver, ResponseTimeout: c.UpstreamTimeout, IdleTimeout: c.IdleTimeout,
+			SpillDir: n.cfg.StateDir, Permit: n.permit, TurnOver: n.turnOver, TurnOverIdle: n.cfg.Timing.TurnOver,
+			ResponseTimeout: c.UpstreamTimeout, IdleTimeout: c.IdleTimeout,
 			Node: n.self.Name, Log: n.log}, flows{n.data}, exchanges{n.data, n.link, n.dir})
 		n.services = append(n.services, v)
 		n.data.addService(rewrite.Service{Advertised: c.Advertised,

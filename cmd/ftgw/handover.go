@@ -93,6 +93,8 @@ func (n *node) relinquish(ctx context.Context, address bool) error {
 	if !voice && !(address && st.Owner) {
 		return nil
 	}
+	n.draining.Store(true)
+	defer n.draining.Store(false)
 	if voice {
 		if err := n.await(ctx, "connections that only this host holds", func() int { return n.count().Simplex }, n.turnOverAll); err != nil {
 			return err

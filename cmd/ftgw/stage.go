@@ -182,7 +182,7 @@ func (n *node) permit(ctx context.Context) error {
 // turnOver reports whether a flow stems from a time when this host was alone, though there is
 // a pair again.
 func (n *node) turnOver(id rewrite.FlowID) bool {
-	if !n.dir.status.Load().Paired {
+	if n.cfg.Timing.TurnOver == 0 && !n.draining.Load() || !n.dir.status.Load().Paired {
 		return false
 	}
 	mode, ok := n.data.mode(id)
