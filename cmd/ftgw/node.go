@@ -76,7 +76,7 @@ type node struct {
 	}
 	defended time.Time // an advertised address, the last time; the ARP reader's goroutine only
 	leaving  atomic.Bool
-	draining atomic.Bool // hands over: connections that only this host holds must end
+	draining atomic.Bool        // hands over: connections that only this host holds must end
 	held     []*rewrite.Outcome // between Promote and ReleaseHeld; the director's goroutine only
 }
 
