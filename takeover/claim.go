@@ -38,8 +38,10 @@ func (h hold) String() string {
 
 // claimFlows claims from within a pair, or gives the flows up if the peer may have changed them.
 func (m *Machine) claimFlows(why string, sure bool) {
-	if !m.mated {
-		m.fence(why + ", before it said that it is in a pair with this node: not in sync")
+	if !m.mated && !sure && m.quiet() < 2*m.cfg.HangTimeout {
+		// It has not said that it is in a pair with this node: it may be a survivor behind a dead
+		// link, which falls silent later than a primary.
+		m.why = why + ", before it said that it is in the pair"
 		return
 	}
 	if m.hold.doubt {

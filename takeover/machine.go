@@ -175,6 +175,7 @@ type Status struct {
 	Boot    Boot
 	Peer    View   // as last heard
 	Session bool   // it is up
+	Mated   bool   // the peer has said that it is in the pair too
 	Suspect bool   // no sign of the peer's daemon for Config.SuspectAfter
 	Held    string // why voice and answers are withheld, empty if they are not
 	Why     string // the last decision, or what it waits for
@@ -182,7 +183,7 @@ type Status struct {
 
 // Status returns the machine's view of itself and its peer.
 func (m *Machine) Status() Status {
-	return Status{View: m.View(), Boot: m.boot, Peer: m.peer.view, Session: m.peer.up,
+	return Status{View: m.View(), Boot: m.boot, Peer: m.peer.view, Session: m.peer.up, Mated: m.inPair() && m.mated,
 		Suspect: m.suspect(), Held: m.hold.String(), Why: m.why}
 }
 

@@ -70,7 +70,7 @@ func peerState(st *takeover.Status) string {
 func (n *node) serviceStatus(v *service, st *takeover.Status) ServiceStatus {
 	c, p := n.data.count(v.cfg.Advertised), v.proxy.Stats()
 	s := ServiceStatus{Name: v.cfg.Name, Advertised: v.cfg.Advertised.String(), Role: st.Role.String(),
-		Mode: "simplex", Epoch: uint64(st.Epoch), Peer: n.peer.Name, InSync: st.Paired && st.Session, Why: why(st),
+		Mode: "simplex", Epoch: uint64(st.Epoch), Peer: n.peer.Name, InSync: st.Paired && st.Mated && st.Session, Why: why(st),
 		Upstream: v.upstream.String(), LastTakeover: n.dir.lastTakeover(),
 		Flows: FlowCounts{Duplex: c.Duplex, Simplex: c.Simplex},
 		Exchanges: ExchangeCounts{Delivered: p.Delivered, Replayed: p.Replayed,
