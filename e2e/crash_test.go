@@ -62,9 +62,10 @@ func (x *cluster) executions() {
 		entries = append(entries, x.journal(h)...)
 	}
 	slices.SortStableFunc(entries, func(a, b webapp.Entry) int { return a.Time.Compare(b.Time) })
-	runs := map[string][]string{}
+	runs, where := map[string][]string{}, map[string]string{}
 	for _, e := range entries {
 		runs[e.ID] = append(runs[e.ID], e.Execution)
+		where[e.Execution] = e.Host + " at " + e.Time.Format("05.000")
 	}
 	again := 0
 	for _, r := range x.report.Results() {
@@ -73,7 +74,11 @@ func (x *cluster) executions() {
 			again++
 		}
 		if !slices.Contains(all, r.Execution) || r.Execution != all[len(all)-1] {
-			x.Errorf("%s: the client has the reply of %s, the executions were %v", r.ID, r.Execution, all)
+			var times []string
+			for _, execution := range all {
+				times = append(times, where[execution])
+			}
+			x.Errorf("%s: the client has the reply of %s, the executions were %v: %v", r.ID, where[r.Execution], all, times)
 		}
 	}
 	x.Logf("%d of %d requests were executed again", again, len(runs))

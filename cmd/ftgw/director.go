@@ -45,6 +45,7 @@ type director struct {
 	stage  stage
 
 	machine     *takeover.Machine // Run's goroutine only
+	at          time.Duration     // of the latest event; likewise
 	renewUntil  atomic.Int64      // ns since start
 	answerUntil atomic.Int64
 	awakeUntil  atomic.Int64
@@ -111,6 +112,7 @@ func (d *director) Run(ctx context.Context) error {
 }
 
 func (d *director) step(ev takeover.Event) {
+	d.at = max(d.at, ev.Now)
 	before := d.status.Load()
 	actions := d.machine.Step(ev)
 	d.publish()
@@ -133,14 +135,14 @@ func (d *director) publish() {
 	d.renewUntil.Store(int64(d.machine.RenewUntil()))
 	d.answerUntil.Store(int64(d.machine.AnswerUntil()))
 	awake := time.Duration(0)
-	if st.Held == "" {
-		awake = d.now() + d.stall
+	if st.Held == "" && st.Role != takeover.Fenced && st.Role != takeover.Joining {
+		awake = d.at + d.stall // not now: the event may have waited while the process stood still
 	}
 	d.awakeUntil.Store(int64(awake))
 }
 
 // awake reports whether this process has been stepping its machine all the time and does not
-// doubt its epoch. A process that was stopped finds packets, requests and bytes that waited
+// doubt or have lost its epoch. A process that was stopped finds packets, requests and bytes that waited
 // for it; until the machine has looked around, it must not act on them.
 func (d *director) awake() bool { return int64(d.now()) < d.awakeUntil.Load() }
 
