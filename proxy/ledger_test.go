@@ -191,7 +191,10 @@ func TestLedgerAcrossATakeover(t *testing.T) {
 	up := newWeb(t)
 	executor, standby := newPair(t, Config{Upstream: up.addr(), Epoch: func() uint64 { return 6 }})
 	again, first, quiet := newTwin(t, executor, standby), newTwin(t, executor, standby), newTwin(t, executor, standby)
-	quiet.write([]byte("GET /done HTTP/1.1\r\nHost: shop\r\n\r\n"))
+	done := []byte("GET /done HTTP/1.1\r\nHost: shop\r\n\r\n")
+	quiet.b.Write(done) // first: a reply that is stored before its request was read has no path
+	eventually(t, "held", func() bool { return standby.packets.got(quiet.id) == uint64(len(done)) })
+	quiet.a.Write(done)
 	eventually(t, "acknowledged", func() bool { return strings.Contains(quiet.seen(1), "GET /done") })
 
 	const size = 40 << 20 // more than all buffers hold; nobody reads it yet
