@@ -79,7 +79,7 @@ func newCable(t *testing.T, lease time.Duration, above func(wire netlink.Link) e
 	})
 	t.Cleanup(func() { c.bundle.Close() })
 	if !c.bundle.Egress() {
-		t.Skip("the kernel has no egress hook (it needs 5.16 and CONFIG_NETFILTER_EGRESS)")
+		labtest.Missing(t, "the kernel has no egress hook (it needs 5.16 and CONFIG_NETFILTER_EGRESS)")
 	}
 	return c
 }

@@ -8,6 +8,8 @@ import (
 
 	"github.com/google/nftables"
 	"github.com/vishvananda/netlink"
+
+	"github.com/ftgw/ftgw/internal/lab/labtest"
 )
 
 // Segments that passed postrouting under the lease wait in the kernel while the cable is out
@@ -147,7 +149,7 @@ func TestQueueEmptiedWithoutCarrier(t *testing.T) {
 func TestEgressAlone(t *testing.T) {
 	s := newSite(t, testSpec(), nil)
 	if !s.bundle.Egress() {
-		t.Skip("the kernel has no egress hook")
+		labtest.Missing(t, "the kernel has no egress hook")
 	}
 	s.do(t, s.host, func() error {
 		conn, err := nftables.New()

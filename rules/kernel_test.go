@@ -227,7 +227,7 @@ func TestEgressTable(t *testing.T) {
 	in(t, ns, func() error { return netlink.LinkAdd(&netlink.Bridge{LinkAttrs: netlink.LinkAttrs{Name: "other"}}) })
 	first := install(t, ns, onInterface())
 	if !first.Egress() {
-		t.Skip("the kernel has no egress hook (it needs 5.16 and CONFIG_NETFILTER_EGRESS)")
+		labtest.Missing(t, "the kernel has no egress hook (it needs 5.16 and CONFIG_NETFILTER_EGRESS)")
 	}
 	elsewhere := onInterface()
 	elsewhere.Interface = "other"

@@ -186,32 +186,21 @@ func (w wire) Foreign(v netip.Addr, mac net.HardwareAddr) {
 
 func (w wire) Link(up bool) { w.n.log.Info("carrier", "interface", w.n.iface, "up", up) }
 
-// roleOf and wireRole translate between the words of the wire and of the decisions, which have
-// the same names.
-func roleOf(r replication.Role) takeover.Role {
-	switch r {
-	case replication.RolePrimary:
-		return takeover.Primary
-	case replication.RoleBackup:
-		return takeover.Backup
-	case replication.RoleSole:
-		return takeover.Sole
-	case replication.RoleFenced:
-		return takeover.Fenced
-	}
-	return takeover.Joining
+// wireRoles gives the roles of the decisions their numbers on the wire.
+var wireRoles = map[takeover.Role]replication.Role{
+	takeover.Joining: replication.RoleJoining, takeover.Primary: replication.RolePrimary,
+	takeover.Backup: replication.RoleBackup, takeover.Sole: replication.RoleSole,
+	takeover.Fenced: replication.RoleFenced,
 }
 
-func wireRole(r takeover.Role) replication.Role {
-	switch r {
-	case takeover.Primary:
-		return replication.RolePrimary
-	case takeover.Backup:
-		return replication.RoleBackup
-	case takeover.Sole:
-		return replication.RoleSole
-	case takeover.Fenced:
-		return replication.RoleFenced
+func wireRole(r takeover.Role) replication.Role { return wireRoles[r] }
+
+// roleOf is the reverse; a role that decides nothing counts as joining.
+func roleOf(r replication.Role) takeover.Role {
+	for role, wire := range wireRoles {
+		if wire == r {
+			return role
+		}
 	}
-	return replication.RoleJoining
+	return takeover.Joining
 }

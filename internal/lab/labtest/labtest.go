@@ -22,6 +22,16 @@ func Require(t testing.TB) {
 	}
 }
 
+// Missing skips the test because the kernel lacks something, which the reason names with the
+// remedy; in CI it fails.
+func Missing(t testing.TB, reason string) {
+	t.Helper()
+	if os.Getenv("CI") == "true" {
+		t.Fatal(reason)
+	}
+	t.Skip(reason)
+}
+
 // NS returns a namespace that is closed when the test ends.
 func NS(t testing.TB, name string) *lab.NS {
 	t.Helper()
