@@ -10,16 +10,18 @@ type Do uint8
 
 // What a Machine asks for, with the fields of Action that are set besides Do and Why.
 const (
-	// Asking. Answers come back as events.
+	Choose Do = iota // Node is the peer from now on; what concerned another one is over
 
-	ProbeConnect    Do = iota // a fresh connect to the peer's session port
-	ProbePeer                 // one ARP request for the peer's own address
-	ProbeGateway              // one for the probe address
-	ProbeAdvertised           // one for the advertised address
-	WriteEpoch                // put Epoch on disk: EpochWritten or EpochWriteFailed follows
-	AskGrant                  // ask the witness for Epoch after Base: Granted or Denied follows, or nothing
-	FencePeer                 // run the peer's fence command for the claim of Epoch: PeerFenced or FenceFailed follows
-	ReportSilent              // tell the witness that this node serves nothing under an epoch below Epoch
+	// Asking. Answers come back as events; Node is the peer that is asked about.
+
+	ProbeConnect    // a fresh connect to the peer's session port
+	ProbePeer       // one ARP request for the peer's own address
+	ProbeGateway    // one for the probe address
+	ProbeAdvertised // one for the advertised address
+	WriteEpoch      // put Epoch on disk: EpochWritten or EpochWriteFailed follows
+	AskGrant        // ask the witness for Epoch after Base: Granted or Denied follows, or nothing
+	FencePeer       // run the peer's fence command for the claim of Epoch: PeerFenced or FenceFailed follows
+	ReportSilent    // tell the witness that this node serves nothing under an epoch below Epoch
 
 	// Serving.
 
@@ -45,7 +47,7 @@ const (
 
 // String returns the name used in transcripts and logs.
 func (d Do) String() string {
-	names := [dos]string{"probe-connect", "probe-peer", "probe-gateway", "probe-advertised",
+	names := [dos]string{"choose", "probe-connect", "probe-peer", "probe-gateway", "probe-advertised",
 		"write-epoch", "ask-grant", "fence-peer", "report-silent", "publish", "abandon-peer", "promote", "open-gate", "close-gate", "own", "disown",
 		"announce", "release-held", "duplex", "fence", "yield", "hand-over", "take-voice"}
 	if d < Do(dos) {
@@ -62,6 +64,7 @@ type Action struct {
 	Boot           Boot
 	Speaker, Owner bool
 	Turn           uint16 // of HandOver
+	Node           int    // its place in the list
 	Empty          bool
 	Why            string // for a person, on decisions only
 }
@@ -73,6 +76,9 @@ func (a Action) String() string {
 	switch a.Do {
 	case WriteEpoch, Promote, Duplex, AskGrant, FencePeer, ReportSilent:
 		fmt.Fprintf(&b, " epoch=%d", a.Epoch)
+	}
+	if a.Do == Choose {
+		fmt.Fprintf(&b, " node=%d", a.Node)
 	}
 	if a.Do == AskGrant {
 		fmt.Fprintf(&b, " base=%d", a.Base)

@@ -38,6 +38,10 @@ func (h hold) String() string {
 
 // claimFlows claims from within a pair, or gives the flows up if the peer may have changed them.
 func (m *Machine) claimFlows(why string, sure bool) {
+	if !m.mated && m.cfg.Nodes > 2 {
+		m.fence(why + ", before it said that it is in the pair") // it may have chosen another node
+		return
+	}
 	if !m.mated && !sure && m.quiet() < 2*m.cfg.HangTimeout {
 		// It has not said that it is in a pair with this node: it may be a survivor behind a dead
 		// link, which falls silent later than a primary.
@@ -56,6 +60,17 @@ func (m *Machine) claimEmpty(why string) {
 	if m.now < m.cfg.StartWait {
 		m.why = why + "; waiting for start_wait"
 		return
+	}
+	if m.cfg.Nodes > 2 {
+		m.nodes[m.target].gone = m.now
+		if not := m.elsewhere(); not != "" {
+			m.why = why + "; " + not
+			return
+		}
+		if i, there := m.unheard(); there {
+			m.turnTo(i)
+			return
+		}
 	}
 	m.begin(why, false)
 }
@@ -184,7 +199,7 @@ func (m *Machine) stalled(gap time.Duration) {
 	if m.claim != nil {
 		m.callOff("this process stood still")
 	}
-	m.ev.gone = ""
+	m.ev.gone, m.awake = "", m.now
 	m.listenAnew()
 	if !m.serving() {
 		return

@@ -43,6 +43,7 @@ type View struct {
 	Role   Role
 	Owner  bool // it answers for the advertised address
 	Paired bool // it is in duplex with the process that it tells this to
+	Chosen bool // the node that it tells this to is its peer; always so in a group of two
 
 	VoiceTurn, AddressTurn uint16 // the handovers of each that it knows of in this pair
 }
@@ -50,23 +51,24 @@ type View struct {
 // Kind says what happened.
 type Kind uint8
 
-// The kinds of events, with the fields of Event that they use besides Now.
+// The kinds of events, with the fields of Event that they use besides Now, and From where it
+// says "peer" or "node".
 const (
 	Tick Kind = iota // time went on: at least every Config.ProbeEvery
 
-	// The peer's daemon lives (S).
+	// A node's daemon lives (S).
 
-	Sign        // a sign of any sort: gossip, a clone; Epoch if it bears one
+	Sign        // a sign of any sort: gossip, a clone; Epoch if the node serves at one
 	SessionUp   // hellos were exchanged: Boot, Epoch, Unequal
 	SessionDown // the session broke
 	PeerState   // a heartbeat on the session: Boot, Peer, Echo
-	PeerLeaving // the peer said that it stops, its gate closed already; counts as R
+	PeerLeaving // the node said that it stops, its gate closed already; counts as R
 
 	// Answers to probes.
 
-	Refused          // the peer's session port refused a connect begun after ProbeConnect
+	Refused          // the node's session port refused a connect begun after ProbeConnect
 	Connected        // or took it, which its kernel may have done alone
-	AnswerPeer       // the peer's own address answered ARP (A)
+	AnswerPeer       // the node's own address answered ARP (A)
 	AnswerGateway    // the probe address answered (G)
 	AnswerAdvertised // someone else answers for the advertised address
 	GossipDead       // membership lost the peer: the absence of one S, so no reason to act
@@ -79,7 +81,7 @@ const (
 	Granted     // the witness grants Epoch to this node
 	Denied      // or does not: Epoch, Held, Against, Why
 	Superseded  // the witness granted Epoch to the peer
-	PeerFenced  // the fence command, for the claim of Epoch, powered the peer off
+	PeerFenced  // the fence command, for the claim of Epoch, powered the present peer off
 	FenceFailed // or did not
 	Progress    // a client acknowledged more of a flow for which the peer speaks
 
@@ -109,6 +111,7 @@ type Event struct {
 	Kind    Kind
 	Boot    Boot
 	Epoch   Epoch
+	From    int // the node that the event is about, by its place in the list; own place: the present peer
 	Peer    View
 	Echo    time.Duration // this node's stamp (its Now) in the newest heartbeat that the peer has had
 	Unequal bool          // the kernels' settings differ, so no pair can be formed

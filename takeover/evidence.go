@@ -54,7 +54,7 @@ func (m *Machine) sessionUp(ev Event) {
 	if ev.Boot != m.peer.boot {
 		m.ev.echo = 0
 	}
-	m.peer = peer{boot: ev.Boot, up: true, unequal: ev.Unequal, old: m.peer.old && ev.Boot == m.peer.boot}
+	*m.peer = peer{boot: ev.Boot, up: true, unequal: ev.Unequal, old: m.peer.old && ev.Boot == m.peer.boot}
 	m.ev.gone = ""
 	m.sign()
 	m.learn(ev.Epoch)
@@ -144,7 +144,7 @@ func (m *Machine) connect() {
 	if idle || m.now < m.ev.connectAt || m.peer.up && !m.suspect() {
 		return
 	}
-	m.do(Action{Do: ProbeConnect})
+	m.do(Action{Do: ProbeConnect, Node: m.target})
 	m.ev.connectAt = m.now + m.cfg.idleEvery()
 	if !m.peer.up && m.ev.downAt > 0 && m.now-m.ev.downAt < m.cfg.connectFast() {
 		m.ev.connectAt = m.now + m.cfg.ProbeEvery
@@ -174,7 +174,7 @@ func (m *Machine) probe() bool {
 	case r.sent < m.cfg.Probes && (r.sent == 0 || m.now >= r.last+m.cfg.ProbeEvery):
 		r.sent++
 		r.last = m.now
-		m.do(Action{Do: ProbePeer}, Action{Do: ProbeGateway})
+		m.do(Action{Do: ProbePeer, Node: m.target}, Action{Do: ProbeGateway})
 		if m.serving() && !(m.owner && m.hold.cause == notHeld) {
 			m.do(Action{Do: ProbeAdvertised})
 		}

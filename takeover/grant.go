@@ -33,10 +33,10 @@ func (m *Machine) advance() {
 			m.callOff("no claim: the witness does not answer (" + c.why + ")")
 		}
 	case m.mustFence(c):
-		first := m.owner || !m.inPair() && m.cfg.Primary
+		first := m.owner || !m.inPair() && m.listedFirst()
 		if !c.fencing && (first || m.now-c.at >= m.cfg.fenceHead()) {
 			c.fencing = true
-			m.do(Action{Do: FencePeer, Epoch: c.epoch, Why: c.why})
+			m.do(Action{Do: FencePeer, Epoch: c.epoch, Node: m.target, Why: c.why})
 		}
 	default:
 		c.writing = true
@@ -46,7 +46,9 @@ func (m *Machine) advance() {
 
 // mustFence reports whether the peer is still to be powered off. A process that is known to be
 // gone has left nothing that could speak.
-func (m *Machine) mustFence(c *claim) bool { return m.cfg.FencePeer && !c.sure && !c.fenced }
+func (m *Machine) mustFence(c *claim) bool {
+	return m.cfg.Fences != nil && m.cfg.Fences[m.target] && !c.sure && !c.fenced
+}
 
 // granted books the witness' grant. From now on the peer has been told, and a sign of its life
 // changes nothing any more.

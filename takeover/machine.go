@@ -26,7 +26,12 @@ type Machine struct {
 	entered time.Duration // the pair
 	why     string
 
-	peer  peer
+	target int   // the present peer, by its place in the list
+	peer   *peer // it, in nodes
+	nodes  []node
+	chosen time.Duration // the present peer was
+	awake  time.Duration // this process has not stood still since
+
 	ev    evidence
 	hold  hold
 	claim *claim
@@ -41,7 +46,7 @@ type Machine struct {
 	}
 }
 
-// peer is the other node as its session shows it.
+// peer is another node as its session shows it.
 type peer struct {
 	boot    Boot // of its latest hello
 	up      bool // a session is there
@@ -56,7 +61,12 @@ func New(cfg Config, st State) *Machine {
 	if err := cfg.Check(); err != nil {
 		panic(err)
 	}
-	return &Machine{cfg: cfg, boot: st.Boot, epoch: st.Epoch, seen: st.Epoch, why: "started"}
+	m := &Machine{cfg: cfg, boot: st.Boot, epoch: st.Epoch, seen: st.Epoch, why: "started", nodes: make([]node, cfg.Nodes)}
+	if cfg.Index == 0 {
+		m.target = 1
+	}
+	m.peer = &m.nodes[m.target].peer
+	return m
 }
 
 // Step takes one event and returns what is to be done, in order. The slice is the caller's.
@@ -70,10 +80,13 @@ func (m *Machine) Step(ev Event) []Action {
 	} else if gap > m.cfg.stall() {
 		m.stalled(gap)
 	}
-	m.take(ev)
+	if m.about(ev) {
+		m.take(ev)
+	}
 	m.advance()
 	m.pair()
 	m.conclude()
+	m.choose()
 	return m.acts
 }
 
@@ -163,15 +176,20 @@ func (m *Machine) AnswerUntil() time.Duration {
 // MayAnswer reports whether who-has for the address may be answered now.
 func (m *Machine) MayAnswer(now time.Duration) bool { return now < m.AnswerUntil() }
 
-// View returns what the peer is to be told, in each hello and heartbeat.
-func (m *Machine) View() View {
-	return View{Epoch: m.epoch, Role: m.role, Owner: m.owner, Paired: m.inPair() && m.mate == m.peer.boot,
-		VoiceTurn: m.voice.turn, AddressTurn: m.address.turn}
+// View returns what node to is to be told, in each hello and heartbeat.
+func (m *Machine) View(to int) View {
+	v := View{Epoch: m.epoch, Role: m.role, Owner: m.owner}
+	if to == m.target {
+		v.Chosen, v.Paired = true, m.inPair() && m.mate == m.peer.boot
+		v.VoiceTurn, v.AddressTurn = m.voice.turn, m.address.turn
+	}
+	return v
 }
 
 // Status is a machine as a person sees it.
 type Status struct {
-	View
+	View        // as the present peer is told
+	Target  int // the present peer, by its place in the list
 	Boot    Boot
 	Peer    View   // as last heard
 	Session bool   // it is up
@@ -183,12 +201,15 @@ type Status struct {
 
 // Status returns the machine's view of itself and its peer.
 func (m *Machine) Status() Status {
-	return Status{View: m.View(), Boot: m.boot, Peer: m.peer.view, Session: m.peer.up, Mated: m.inPair() && m.mated,
+	return Status{View: m.View(m.target), Target: m.target, Boot: m.boot, Peer: m.peer.view, Session: m.peer.up, Mated: m.inPair() && m.mated,
 		Suspect: m.suspect(), Held: m.hold.String(), Why: m.why}
 }
 
-func (m *Machine) inPair() bool  { return m.role == Primary || m.role == Backup }
-func (m *Machine) serving() bool { return m.inPair() || m.role == Sole }
+func (r Role) inPair() bool  { return r == Primary || r == Backup }
+func (r Role) serving() bool { return r.inPair() || r == Sole }
+
+func (m *Machine) inPair() bool  { return m.role.inPair() }
+func (m *Machine) serving() bool { return m.role.serving() }
 func (m *Machine) speaker() bool { return m.role == Primary || m.role == Sole }
 
 func (m *Machine) do(actions ...Action) { m.acts = append(m.acts, actions...) }

@@ -4,7 +4,7 @@ package takeover
 // joining side moves first; a survivor shares new flows only when the newcomer says that it
 // is ready. If the peer lost its part in the pair, this side goes on alone.
 func (m *Machine) pair() {
-	p := &m.peer
+	p := m.peer
 	if !p.up || !p.heard || p.unequal || m.claim != nil || m.suspect() {
 		return
 	}
@@ -19,6 +19,8 @@ func (m *Machine) pair() {
 	case Primary, Backup:
 		switch {
 		case p.boot != m.mate:
+		case m.cfg.Nodes > 2 && !m.mated && !p.view.Chosen:
+			m.fence("the peer has chosen another node")
 		case mine:
 			m.mated = true
 			m.remind()
@@ -34,9 +36,16 @@ func (m *Machine) pair() {
 func (m *Machine) join(mine bool) {
 	v := m.peer.view
 	role, owner := Backup, false
+	if m.cfg.Nodes > 2 && !v.Chosen {
+		m.why = "spare, until a survivor chooses this node"
+		return
+	}
 	switch {
+	case v.Role == Joining && m.elsewhere() != "":
+		m.why = m.elsewhere()
+		return
 	case v.Role == Joining:
-		if m.cfg.Primary {
+		if m.listedFirst() {
 			role = Primary
 		} else {
 			owner = true
@@ -83,8 +92,8 @@ func (m *Machine) enter(role Role, owner bool) {
 // joinUnequal serves alone, as the first in the list, where two joining nodes can never be a
 // pair because their kernels differ.
 func (m *Machine) joinUnequal() {
-	p := &m.peer
-	if m.role == Joining && m.cfg.Primary && p.up && p.heard && p.unequal && p.view.Role == Joining && m.claim == nil {
+	p := m.peer
+	if m.role == Joining && m.listedFirst() && p.up && p.heard && p.unequal && p.view.Role == Joining && m.claim == nil {
 		if m.now >= m.cfg.StartWait {
 			m.begin("the kernels of the two hosts are set differently", true)
 		}

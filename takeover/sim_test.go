@@ -146,7 +146,7 @@ func (s *sim) step() error {
 // wires carries sessions, heartbeats and gossip.
 func (s *sim) wires() {
 	a, b := s.hosts[0], s.hosts[1]
-	paired := func(h *host) bool { return h.m.View().Paired }
+	paired := func(h *host) bool { return h.m.View(1 - h.i).Paired }
 	if s.cut && (s.arbiter == nil || s.arbiter.cut[0] || s.arbiter.cut[1]) {
 		s.undecidable = true
 	} else if paired(a) && paired(b) && a.alive && b.alive {
@@ -167,11 +167,11 @@ func (s *sim) wires() {
 			continue
 		}
 		if h.session == o.boot && o.session == h.boot && s.now%(10*time.Millisecond) == 0 {
-			ev := Event{Kind: PeerState, Boot: h.boot, Peer: h.m.View(), Echo: h.heard}
+			ev := Event{Kind: PeerState, Boot: h.boot, Peer: h.m.View(1 - h.i), Echo: h.heard}
 			o.queue = append(o.queue, delivery{at: s.now + s.delay(), ev: ev, boot: o.boot, sent: s.now - h.start})
 		}
 		if s.now%(25*time.Millisecond) == 0 {
-			s.post(o, Event{Kind: Sign, Epoch: h.m.View().Epoch})
+			s.post(o, Event{Kind: Sign, Epoch: h.m.View(1 - h.i).Epoch})
 		}
 	}
 	if s.talk() && a.alive && b.alive && !a.stopped && !b.stopped && s.now%(50*time.Millisecond) == 0 &&
@@ -183,7 +183,7 @@ func (s *sim) wires() {
 
 func (s *sim) meet(h, o *host) {
 	h.session, h.heard = o.boot, 0
-	s.postAt(h, s.now+time.Millisecond, Event{Kind: SessionUp, Boot: o.boot, Epoch: o.m.View().Epoch})
+	s.postAt(h, s.now+time.Millisecond, Event{Kind: SessionUp, Boot: o.boot, Epoch: o.m.View(1 - o.i).Epoch})
 }
 
 func (s *sim) hangup(h *host) {
@@ -357,7 +357,7 @@ func (s *sim) mend(what int) {
 // settled returns what is wrong after a quiet time with everything mended.
 func (s *sim) settled() error {
 	a, b := s.hosts[0], s.hosts[1]
-	va, vb := a.m.View(), b.m.View()
+	va, vb := a.m.View(1), b.m.View(0)
 	speaks := func(h *host) bool { return h.open && h.m.MayRenew(s.now-h.start) }
 	answers := func(h *host) bool { return h.owner && h.m.MayAnswer(s.now-h.start) }
 	switch {

@@ -101,7 +101,7 @@ func (r *arbiter) connection(s *sim, h *host) {
 		}
 	case s.now%(10*time.Millisecond) == 0:
 		r.down[h.i] = 0
-		r.tell(s, h, WitnessEvent{Kind: NodeBeat, View: h.m.View()})
+		r.tell(s, h, WitnessEvent{Kind: NodeBeat, View: h.m.View(1 - h.i)})
 	}
 }
 

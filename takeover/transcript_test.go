@@ -108,7 +108,7 @@ func (w *world) command(words []string) {
 			case "witness":
 				c.Witness = true
 			case "fence":
-				c.FencePeer = true
+				c.Fences = []bool{true, true}
 			default:
 				st.Epoch = w.epoch(word)
 			}
@@ -120,7 +120,7 @@ func (w *world) command(words []string) {
 		w.step(Event{Kind: SessionUp, Boot: w.boot})
 		w.run(20 * time.Millisecond)
 		w.view = View{Role: Backup, Owner: true, Paired: true}
-		if !w.m.cfg.Primary {
+		if w.m.cfg.Index != 0 {
 			w.view.Role, w.view.Owner = Primary, false
 		}
 		w.run(20 * time.Millisecond)

@@ -125,8 +125,8 @@ func (n *node) buildDirector() error {
 	}
 	t := n.cfg.Timing
 	_, witnessed := n.cfg.Witness()
-	c := takeover.Config{Index: index, Nodes: 2, Primary: index == 0, Witness: witnessed,
-		FencePeer: n.peer.Fence != "", SuspectAfter: t.SuspectAfter,
+	c := takeover.Config{Index: index, Nodes: 2, Witness: witnessed,
+		Fences: []bool{n.peer.Fence != "", n.peer.Fence != ""}, SuspectAfter: t.SuspectAfter,
 		ProbeEvery: t.ProbeEvery, Probes: t.Probes, HangTimeout: t.HangTimeout, Lease: t.Lease, StartWait: t.StartWait}
 	if err := c.Check(); err != nil {
 		return err

@@ -1,0 +1,197 @@
+package takeover
+
+import "time"
+
+// A group may list more than two nodes. At any time a node has one of the others as its peer: a
+// half of a pair has the other half, a survivor the node that it wants as the missing half, a
+// spare the one that it waits for. Sessions go to all, and show who serves; so a node that comes
+// late or was cut off never begins anew beside those who serve. With two nodes there is nothing
+// to choose.
+
+// node is another node of the list, the present peer or not.
+type node struct {
+	peer
+	lost time.Duration // its session ended, 0 before the first
+	gone time.Duration // it was judged gone, 0: it was not, or has given a sign since
+}
+
+// serves reports that the node says it serves.
+func (n *node) serves() bool { return n.up && n.heard && n.view.Role.serving() }
+
+// waits reports that the node could become the half of a pair.
+func (n *node) waits() bool {
+	return n.up && n.heard && !n.unequal && n.view.Role == Joining
+}
+
+// about books what an event tells about a node, and reports whether it concerns the present
+// peer or no node at all, so that there is more to it.
+func (m *Machine) about(ev Event) bool {
+	switch ev.Kind {
+	case Sign, SessionUp, SessionDown, PeerState, PeerLeaving, Refused, Connected, AnswerPeer, HandedOver:
+	default:
+		return true
+	}
+	i := ev.From
+	if i == m.cfg.Index {
+		i = m.target
+	}
+	if i < 0 || i >= len(m.nodes) {
+		return false
+	}
+	n := &m.nodes[i]
+	switch ev.Kind {
+	case Sign, SessionUp, PeerState:
+		n.gone = 0
+	case SessionDown:
+		n.lost = m.now
+	case PeerLeaving:
+		n.gone = m.now
+	}
+	if i == m.target {
+		return true
+	}
+	m.aside(n, ev)
+	return false
+}
+
+// aside books what another node than the present peer says. One that serves at a higher epoch
+// has claimed, whoever it is; what a node that serves nothing has on its disk is history.
+func (m *Machine) aside(n *node, ev Event) {
+	switch ev.Kind {
+	case Sign:
+		m.overhear(ev.Epoch, true)
+	case SessionUp:
+		n.peer = peer{boot: ev.Boot, up: true, unequal: ev.Unequal, old: n.old && ev.Boot == n.boot}
+		m.overhear(ev.Epoch, false)
+	case SessionDown, PeerLeaving:
+		n.up, n.peer.heard = false, false
+	case PeerState:
+		if ev.Boot != n.boot || !n.up {
+			return
+		}
+		n.view, n.peer.heard = ev.Peer, true
+		n.old = n.old && ev.Peer.Paired
+		m.overhear(ev.Peer.Epoch, n.serves())
+		if n.serves() && m.role == Joining && m.claim != nil && !m.claim.granted {
+			m.callOff("another node serves")
+		}
+	}
+}
+
+func (m *Machine) overhear(e Epoch, serves bool) {
+	if serves {
+		m.learn(e)
+	} else {
+		m.seen = max(m.seen, e)
+	}
+}
+
+// listedFirst reports whether this node comes before its peer in the list.
+func (m *Machine) listedFirst() bool { return m.cfg.Index < m.target }
+
+// choose turns to another peer where that is better. The halves of a pair have each other.
+func (m *Machine) choose() {
+	if m.cfg.Nodes == 2 || m.claim != nil {
+		return
+	}
+	best := m.target
+	switch {
+	case m.role == Sole && m.hold.cause == notHeld:
+		best = m.chooseHalf()
+	case m.role == Joining:
+		best = m.chooseToJoin()
+	}
+	if best != m.target {
+		m.turnTo(best)
+	}
+}
+
+// chooseHalf returns the node that a survivor wants: the one that it has chosen, as long as
+// that may come; else the next in the list that waits.
+func (m *Machine) chooseHalf() int {
+	p := &m.nodes[m.target]
+	comes := p.waits() || p.up && p.heard && p.view.Paired && !p.old
+	if comes && m.now-m.chosen < m.cfg.patience() {
+		return m.target
+	}
+	for k := range m.cfg.Nodes {
+		i := k
+		if comes { // it waits and does not come: turn by turn
+			i = (m.target + 1 + k) % m.cfg.Nodes
+		}
+		if i != m.cfg.Index && m.nodes[i].waits() {
+			return i
+		}
+	}
+	return m.target
+}
+
+// chooseToJoin returns whom a node without flows looks at: the survivor that has chosen it,
+// else one that serves, else the first in the list that waits as well, else whom it looked at.
+func (m *Machine) chooseToJoin() int {
+	best, rank := m.target, 0
+	for k := range m.cfg.Nodes {
+		i := (m.target + k) % m.cfg.Nodes // the present one first: nothing changes among equals
+		n := &m.nodes[i]
+		r := 0
+		switch {
+		case i == m.cfg.Index:
+		case n.serves() && n.view.Role == Sole && n.view.Chosen && !n.unequal:
+			r = 3
+		case n.serves():
+			r = 2
+		case n.waits():
+			r = 1
+		}
+		better := r > rank
+		if r == rank && r > 1 {
+			better = n.view.Epoch > m.nodes[best].view.Epoch
+		} else if r == rank && r == 1 {
+			better = i < best
+		}
+		if better {
+			best, rank = i, r
+		}
+	}
+	return best
+}
+
+// turnTo makes node i the peer. What was known of the life of another one says nothing of it.
+func (m *Machine) turnTo(i int) {
+	m.target, m.peer, m.chosen, m.adopt = i, &m.nodes[i].peer, m.now, 0
+	m.ev = evidence{since: m.now, link: m.ev.link, linked: m.ev.linked}
+	m.do(Action{Do: Choose, Node: i}, Action{Do: Publish})
+}
+
+// elsewhere says why a node without flows must not begin to serve, in words; empty: it may.
+// Any node of the list but the peer, which has its own evidence, may be serving until it says
+// otherwise or was not heard for long.
+func (m *Machine) elsewhere() string {
+	for i := range m.nodes {
+		n := &m.nodes[i]
+		switch since := max(n.lost, m.awake); {
+		case i == m.cfg.Index || i == m.target:
+		case n.serves():
+			return "another node serves"
+		case n.up && !n.heard:
+			return "waiting for the word of another node"
+		case !n.up && n.gone == 0 && m.now-since < m.cfg.listenFor():
+			return "listening for another node"
+		}
+	}
+	return ""
+}
+
+// unheard returns a node of which nothing is known and which was not found gone lately; it
+// must be looked at before this node claims empty. It reports false if there is none.
+func (m *Machine) unheard() (int, bool) {
+	lately := time.Duration(3*m.cfg.Nodes) * m.cfg.HangTimeout
+	for k := range m.cfg.Nodes {
+		i := (m.target + 1 + k) % m.cfg.Nodes
+		n := &m.nodes[i]
+		if i != m.cfg.Index && i != m.target && !n.up && (n.gone == 0 || m.now-n.gone >= lately) {
+			return i, true
+		}
+	}
+	return 0, false
+}
