@@ -174,6 +174,10 @@ func checkTiming(f *findings, t Timing) {
 	if t.Probes < 1 || t.Probes > 100 {
 		f.add("timing.probes", "choose 1 to 100", "%d is out of range", t.Probes)
 	}
+	if least := t.HangTimeout * 7 / 10; t.ConfirmTimeout < least && !f.has("timing.confirm_timeout") && !f.has("timing.hang_timeout") {
+		f.add("timing.confirm_timeout", fmt.Sprintf("choose %s or more", least),
+			"%s is too short for hang_timeout: a backup that only stood still may have all its flows taken within 0.7 of that", t.ConfirmTimeout)
+	}
 	for _, o := range []struct {
 		key, than string
 		a, b      time.Duration

@@ -40,11 +40,11 @@ type Node struct {
 	Fence string `toml:"fence"`
 }
 
-// Service is one advertised address and the pair of nodes that serves it.
+// Service is one advertised address and the nodes that serve it.
 type Service struct {
 	Name       string         `toml:"name"`
 	Advertised netip.AddrPort `toml:"advertised"` // what clients connect to
-	Nodes      []string       `toml:"nodes"`      // first: primary, second: backup
+	Nodes      []string       `toml:"nodes"`      // two or more: primary, backup, then spares
 	Upstream   string         `toml:"upstream"`   // host:port of the local web server, on each node
 	// Forward is the port by which clones of client segments reach the peer (DESIGN §3),
 	// 20000 + the advertised port unless set.
@@ -126,8 +126,7 @@ func (c *Config) Node(name string) (Node, bool) {
 	return Node{}, false
 }
 
-// Index returns the place of the named node in the file, counted from 0, or -1. With
-// len(Nodes) it decides which epochs a node may claim (invariant I5).
+// Index returns the place of the named node in the file, counted from 0, or -1.
 func (c *Config) Index(name string) int {
 	return slices.IndexFunc(c.Nodes, func(n Node) bool { return n.Name == name })
 }
@@ -140,27 +139,6 @@ func (c *Config) Witness() (Node, bool) {
 	}
 	return c.Nodes[i], true
 }
-
-// Peer returns the other node of a service's pair. It reports false when this node does not
-// serve the service.
-func (c *Config) Peer(s Service) (Node, bool) {
-	switch c.Name {
-	case s.Primary():
-		return c.Node(s.Backup())
-	case s.Backup():
-		return c.Node(s.Primary())
-	}
-	return Node{}, false
-}
-
-// Primary returns the name of the node that executes and speaks by default.
-func (s Service) Primary() string { return s.Nodes[0] }
-
-// Backup returns the name of the node that receives and stores by default.
-func (s Service) Backup() string { return s.Nodes[1] }
-
-// Has reports whether the named node is one of the service's.
-func (s Service) Has(node string) bool { return slices.Contains(s.Nodes, node) }
 
 // Mode returns the mode of a request's path: that of the longest route prefix, else Logged.
 func (s Service) Mode(path string) Mode {

@@ -123,8 +123,8 @@ func TestAccessors(t *testing.T) {
 	if c.Self().Name != "web-b" || c.Index(c.Name) != 1 {
 		t.Errorf("self = %v, index %d; --name must override the file", c.Self(), c.Index(c.Name))
 	}
-	if p, ok := c.Peer(s); !ok || p.Name != "web-a" {
-		t.Errorf("peer = %v, %v", p, ok)
+	if p := c.Peers(s); len(p) != 1 || p[0].Name != "web-a" {
+		t.Errorf("peers = %v", p)
 	}
 	if s.Forward != 20080 || s.IdleTimeout != 75*time.Second || s.Mode("/x") != Logged {
 		t.Errorf("service defaults: %+v", s)
@@ -239,8 +239,8 @@ func FuzzParse(f *testing.F) {
 			return
 		}
 		for _, s := range c.Services {
-			if _, ok := c.Peer(s); ok != s.Has(c.Name) {
-				t.Fatalf("peer of %s in %v: %v", c.Name, s.Nodes, ok)
+			if peers := c.Peers(s); s.Has(c.Name) && len(peers) != len(s.Nodes)-1 || !s.Has(c.Name) && len(peers) > 0 {
+				t.Fatalf("peers of %s in %v: %v", c.Name, s.Nodes, peers)
 			}
 		}
 		if c.Self() == (Node{}) {

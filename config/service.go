@@ -19,7 +19,7 @@ func checkServices(f *findings, c *Config) {
 		if s.Advertised.IsValid() {
 			advertised.check(f, at+".advertised", s.Advertised.String())
 		}
-		checkPair(f, at+".nodes", c, s)
+		checkList(f, at+".nodes", c, s)
 		checkUpstream(f, at+".upstream", s)
 		if s.UpstreamTimeout <= 0 && !f.has(at+".upstream_timeout") {
 			f.add(at+".upstream_timeout", `write it as in "60s"`, "%s is out of range", s.UpstreamTimeout)
@@ -30,6 +30,7 @@ func checkServices(f *findings, c *Config) {
 		checkRoutes(f, at, s)
 	}
 	checkOwners(f, c)
+	checkGroups(f, c)
 }
 
 func checkAdvertised(f *findings, at string, c *Config, a netip.AddrPort) {
@@ -65,12 +66,13 @@ func (c *Config) serves(node string, a netip.AddrPort) bool {
 	return slices.ContainsFunc(c.Services, func(s Service) bool { return s.Advertised == a && s.Has(node) })
 }
 
-func checkPair(f *findings, at string, c *Config, s Service) {
+// checkList holds a service to two or more nodes that serve, each named once.
+func checkList(f *findings, at string, c *Config, s Service) {
 	if f.has(at) {
 		return
 	}
 	if len(s.Nodes) < 2 {
-		f.add(at, "name the primary, then the backup", "a service needs two nodes, not %d", len(s.Nodes))
+		f.add(at, "name the primary, then the backup", "a service needs two nodes or more, not %d", len(s.Nodes))
 	}
 	for i, name := range s.Nodes {
 		n, known := c.Node(name)
@@ -81,11 +83,8 @@ func checkPair(f *findings, at string, c *Config, s Service) {
 		case n.Witness:
 			f.add(index(at, i), "name a node that serves", "%s is a witness and serves nothing", name)
 		case slices.Index(s.Nodes, name) < i:
-			f.add(index(at, i), "name two different nodes", "%s is named twice", name)
+			f.add(index(at, i), "name each node once", "%s is named twice", name)
 		}
-	}
-	if len(s.Nodes) > 2 {
-		f.add(at, "name the primary and the backup", "more than two nodes are not available in this version")
 	}
 }
 
@@ -108,7 +107,8 @@ func checkRoutes(f *findings, service string, s Service) {
 	}
 }
 
-// checkOwners holds services on one IP address to one pair, since the address has one owner.
+// checkOwners holds services on one IP address to one list of nodes, since the address has one
+// owner.
 func checkOwners(f *findings, c *Config) {
 	first := make(map[netip.Addr]int)
 	for i, s := range c.Services {
@@ -122,6 +122,25 @@ func checkOwners(f *findings, c *Config) {
 		} else if !slices.Equal(s.Nodes, c.Services[j].Nodes) {
 			f.add(index("service", i)+".nodes", "name the same nodes in the same order, or use another address",
 				"%s has one owner, and %s names other nodes", addr, index("service", j))
+		}
+	}
+}
+
+// maxGroups bounds the groups of one node: it tells all others of each by gossip, a few bytes
+// in a frame that holds no more.
+const maxGroups = 60
+
+func checkGroups(f *findings, c *Config) {
+	groups := map[string]map[string]bool{} // by node
+	for i, s := range c.Services {
+		for _, name := range s.Nodes {
+			if groups[name] == nil {
+				groups[name] = map[string]bool{}
+			}
+			if !groups[name][s.Group()] && len(groups[name]) == maxGroups {
+				f.add(index("service", i)+".nodes", "let services share a list of nodes", "%s is in %d different lists already, no more are possible", name, maxGroups)
+			}
+			groups[name][s.Group()] = true
 		}
 	}
 }

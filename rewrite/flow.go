@@ -106,7 +106,7 @@ type service struct {
 type Service struct {
 	Advertised netip.AddrPort
 	Forward    netip.AddrPort // this host's own address and forwarding port: clones arrive here
-	Peer       netip.AddrPort // the peer's own address and forwarding port: clones go there
+	Peer       netip.AddrPort // the peer's own address and forwarding port: clones go there, see SetPeer
 	MSS        uint16         // constant put into every SYN-ACK, bytes
 	Scale      uint8          // constant window scale put into every SYN-ACK, 0 to 14
 }

@@ -61,6 +61,15 @@ func (t *Table) AddService(s Service) {
 	t.forwards[s.Forward] = v
 }
 
+// SetPeer sets where clones of a service go from now on: the peer's own address and forwarding
+// port. A flow does not remember which peer holds it: those of the former peer have been ended
+// or made this host's own before, by Survive or Fence.
+func (t *Table) SetPeer(advertised, peer netip.AddrPort) {
+	if v := t.services[advertised]; v != nil {
+		v.Peer = peer
+	}
+}
+
 // SetStance sets what happens to flows that begin from now on; what a change means for the
 // flows that are there is said with Simplify, Promote or Fence.
 func (t *Table) SetStance(advertised netip.AddrPort, s Stance) {

@@ -14,15 +14,20 @@ import (
 
 var update = flag.Bool("update", false, "write the golden files anew")
 
+var (
+	peerB = netip.MustParseAddr("192.0.2.12")
+	peerC = netip.MustParseAddr("192.0.2.14")
+)
+
 func testSpec() Spec {
 	return Spec{
 		Services: []Service{{
 			Advertised: netip.MustParseAddrPort("192.0.2.100:80"),
 			Own:        netip.MustParseAddr("192.0.2.11"),
-			Peer:       netip.MustParseAddr("192.0.2.12"),
-			PeerMAC:    net.HardwareAddr{2, 0, 0, 0, 0, 12},
+			Peers:      []netip.Addr{peerB},
 			Forward:    20080,
 		}},
+		MACs:      map[netip.Addr]net.HardwareAddr{peerB: {2, 0, 0, 0, 0, 12}},
 		QueueBase: 100, Workers: 1,
 		MarkSend: 0xf7e1, MarkLocal: 0xf7e2,
 		Lease: 300 * time.Millisecond,
@@ -38,11 +43,30 @@ func twoFamilies() Spec {
 	third := Service{
 		Advertised: netip.MustParseAddrPort("[2001:db8::100]:80"),
 		Own:        netip.MustParseAddr("2001:db8::11"),
-		Peer:       netip.MustParseAddr("2001:db8::12"),
+		Peers:      []netip.Addr{netip.MustParseAddr("2001:db8::12")},
 		Forward:    20080,
 	}
 	s.Services = append(s.Services, second, third)
 	s.Workers = 2
+	return s
+}
+
+// threeNodes has a service of three hosts. Nobody has heard of the third yet.
+func threeNodes() Spec {
+	s := testSpec()
+	s.Services[0].Peers = []netip.Addr{peerB, peerC}
+	return s
+}
+
+// twoLists has a second service, on another address, which a third host is to take over too.
+func twoLists() Spec {
+	s := testSpec()
+	second := s.Services[0]
+	second.Advertised = netip.MustParseAddrPort("192.0.2.101:80")
+	second.Peers = []netip.Addr{peerB, peerC}
+	second.Forward = 20081
+	s.Services = append(s.Services, second)
+	s.MACs[peerC] = net.HardwareAddr{2, 0, 0, 0, 0, 14}
 	return s
 }
 
@@ -61,6 +85,8 @@ func TestText(t *testing.T) {
 		"one":    {testSpec(), Kernel{}},
 		"native": {twoFamilies(), Kernel{Queue: true}},
 		"egress": {onInterface(), Kernel{Egress: true}},
+		"three":  {threeNodes(), Kernel{Queue: true}},
+		"lists":  {twoLists(), Kernel{Queue: true}},
 	} {
 		t.Run(name, func(t *testing.T) {
 			file := "testdata/" + name + ".nft"
@@ -94,10 +120,14 @@ func TestSpecMistakes(t *testing.T) {
 		"queues":       {func(s *Spec) { s.QueueBase = 65535 }, "workers"},
 		"marks":        {func(s *Spec) { s.MarkLocal = s.MarkSend }, "marks"},
 		"lease":        {func(s *Spec) { s.Lease = 0 }, "lease"},
-		"family":       {func(s *Spec) { s.Services[0].Peer = netip.MustParseAddr("2001:db8::1") }, "family"},
+		"family":       {func(s *Spec) { s.Services[0].Peers[0] = netip.MustParseAddr("2001:db8::1") }, "family"},
 		"unset":        {func(s *Spec) { s.Services[0].Own = netip.Addr{} }, "must be set"},
-		"same address": {func(s *Spec) { s.Services[0].Own = s.Services[0].Peer }, "different"},
-		"mac":          {func(s *Spec) { s.Services[0].PeerMAC = net.HardwareAddr{1} }, "6 bytes"},
+		"no peer":      {func(s *Spec) { s.Services[0].Peers = nil }, "no peer"},
+		"unset peer":   {func(s *Spec) { s.Services[0].Peers = []netip.Addr{peerB, {}} }, "must be set"},
+		"same address": {func(s *Spec) { s.Services[0].Own = peerB }, "different"},
+		"peer twice":   {func(s *Spec) { s.Services[0].Peers = []netip.Addr{peerB, peerB} }, "different"},
+		"peer at V":    {func(s *Spec) { s.Services[0].Peers[0] = s.Services[0].Advertised.Addr() }, "different"},
+		"mac":          {func(s *Spec) { s.MACs[peerC] = net.HardwareAddr{1} }, "6 bytes"},
 	} {
 		t.Run(name, func(t *testing.T) {
 			s := testSpec()

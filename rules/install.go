@@ -3,6 +3,7 @@ package rules
 import (
 	"errors"
 	"fmt"
+	"maps"
 	"net"
 	"net/netip"
 	"slices"
@@ -34,6 +35,10 @@ func Install(spec Spec) (*Bundle, error) {
 		return nil, err
 	}
 	spec.Services = slices.Clone(spec.Services)
+	for i := range spec.Services {
+		spec.Services[i].Peers = slices.Clone(spec.Services[i].Peers)
+	}
+	spec.MACs = maps.Clone(spec.MACs)
 	if spec.Interface != "" {
 		if _, err := net.InterfaceByName(spec.Interface); err != nil {
 			return nil, fmt.Errorf("install table %s: interface %s: %w (name one that exists)", spec.table(), spec.Interface, err)
@@ -182,26 +187,32 @@ func (b *Bundle) present() (bool, error) {
 	return true, nil
 }
 
-// UpdatePeerMAC tells the peer's Ethernet address: clones and ICMP errors are accepted from
-// it alone from now on. nil goes back to not knowing. Leases stay.
+// UpdatePeerMAC tells the Ethernet address of a peer, in the place of what was known of it
+// (see Spec.MACs). nil goes back to not knowing. Leases and rules that do not depend on it
+// stay; an address that is no service's peer changes nothing.
 func (b *Bundle) UpdatePeerMAC(peer netip.Addr, mac net.HardwareAddr) error {
 	if mac != nil && len(mac) != 6 {
 		return fmt.Errorf("set MAC of peer %v to %v: want 6 bytes", peer, mac)
 	}
 	b.mu.Lock()
 	defer b.mu.Unlock()
-	before := slices.Clone(b.spec.Services)
-	for i := range b.spec.Services {
-		if b.spec.Services[i].Peer == peer {
-			b.spec.Services[i].PeerMAC = slices.Clone(mac)
+	before := b.spec.MACs
+	after := map[netip.Addr]net.HardwareAddr{}
+	maps.Copy(after, before)
+	if delete(after, peer); mac != nil {
+		after[peer] = slices.Clone(mac)
+	}
+	b.spec.MACs = after
+	for i, v := range b.spec.groups() {
+		if !slices.Contains(v.Peers, peer) {
+			continue
+		}
+		for _, c := range peerChains(b.spec, i, v, b.kernel.Queue) {
+			b.tables[0].refill(b.conn, &c)
 		}
 	}
-	chains := peerChains(b.spec, b.kernel.Queue)
-	for i := range chains {
-		b.tables[0].refill(b.conn, &chains[i])
-	}
 	if err := b.conn.Flush(); err != nil {
-		b.spec.Services = before
+		b.spec.MACs = before
 		return fmt.Errorf("set MAC of peer %v to %v: %w", peer, mac, explain(err))
 	}
 	return nil

@@ -1,6 +1,8 @@
 package rules
 
 import (
+	"net"
+	"net/netip"
 	"strings"
 	"testing"
 
@@ -134,19 +136,39 @@ func TestPresentSeesChanges(t *testing.T) {
 func TestUpdatePeerMAC(t *testing.T) {
 	labtest.Require(t)
 	ns := labtest.NS(t, "host")
-	spec := testSpec()
-	mac := spec.Services[0].PeerMAC
-	spec.Services[0].PeerMAC = nil
+	spec := twoLists()
+	spec.MACs = nil
 	b := install(t, ns, spec)
-	if err := b.UpdatePeerMAC(spec.Services[0].Peer, mac); err != nil {
-		t.Fatal(err)
+	update := func(peer netip.Addr, mac net.HardwareAddr) {
+		t.Helper()
+		if err := b.UpdatePeerMAC(peer, mac); err != nil {
+			t.Fatal(err)
+		}
+		wantPresent(t, b, true)
 	}
-	wantPresent(t, b, true)
-	before := listing(t, ns, "ftgw")
-	install(t, ns, testSpec()) // the same with the MAC known from the start
-	if diff := cmp.Diff(before, listing(t, ns, "ftgw")); diff != "" {
-		t.Errorf("the updated table differs from one installed so:\n%s", diff)
+	same := func(spec Spec) {
+		t.Helper()
+		before := listing(t, ns, "ftgw")
+		install(t, ns, spec) // with the MACs known from the start
+		if diff := cmp.Diff(before, listing(t, ns, "ftgw")); diff != "" {
+			t.Errorf("the updated table differs from one installed so:\n%s", diff)
+		}
 	}
+	same(spec)
+	want := twoLists()
+	update(peerC, want.MACs[peerC])
+	one := want
+	one.MACs = map[netip.Addr]net.HardwareAddr{peerC: want.MACs[peerC]}
+	same(one)
+	update(peerB, want.MACs[peerB])
+	update(netip.MustParseAddr("192.0.2.13"), net.HardwareAddr{2, 0, 0, 0, 0, 13}) // nobody's peer
+	same(want)
+	if err := b.UpdatePeerMAC(peerB, net.HardwareAddr{1}); err == nil {
+		t.Error("a MAC of one byte is no error")
+	}
+	update(peerB, nil)
+	update(peerC, nil)
+	same(spec)
 }
 
 func TestProbeLeavesNothing(t *testing.T) {

@@ -2,6 +2,7 @@ package rules
 
 import (
 	"fmt"
+	"net"
 	"net/netip"
 	"slices"
 
@@ -14,8 +15,8 @@ const (
 	DropFragment   = "fragment"        // a fragment sent to an advertised address
 	DropSpoofed    = "spoofed-source"  // from the network, with an advertised address as its source
 	DropNotServed  = "not-served"      // anything else to an advertised address but not to a service
-	DropOwnSource  = "peer-source"     // to a forwarding port, from the peer's own address
-	DropNotPeer    = "not-peer"        // to a forwarding port, not from the peer's MAC, or a fragment
+	DropOwnSource  = "peer-source"     // to a forwarding port, from a peer's own address
+	DropNotPeer    = "not-peer"        // to a forwarding port, not from a peer's MAC, or a fragment
 	DropNotService = "not-service"     // from an advertised address, by no service
 	DropNoLease    = "no-lease"        // from an advertised address, without a lease
 	DropNoLeaseNow = "no-lease-egress" // the same, but the lease ended while the kernel held the packet
@@ -104,7 +105,9 @@ func ruleset(s Spec, native bool) []chain {
 			}
 		}
 	}
-	chains = append(chains, peerChains(s, native)...)
+	for i, v := range s.groups() {
+		chains = append(chains, peerChains(s, i, v, native)...)
+	}
 	return append(chains, prerouting(s, native), output(s), postrouting(s))
 }
 
@@ -127,27 +130,34 @@ func spread(s Spec, in, v4, native bool) chain {
 	return c
 }
 
-func clonesChain(pair int) string { return fmt.Sprintf("clones%d", pair) }
-func errorsChain(pair int) string { return fmt.Sprintf("errors%d", pair) }
+func clonesChain(group int) string { return fmt.Sprintf("clones%d", group) }
+func errorsChain(group int) string { return fmt.Sprintf("errors%d", group) }
 
-// peerChains returns, for each pair of hosts, who may send to the forwarding port and whose
+// peerChains returns, for one of the groups, who may send to the forwarding ports and whose
 // ICMP errors are clones. UpdatePeerMAC replaces their rules.
-func peerChains(s Spec, native bool) []chain {
-	var chains []chain
-	for i, v := range s.pairs() {
-		clones, errs := chain{name: clonesChain(i)}, chain{name: errorsChain(i)}
-		clones.drop(DropOwnSource, from(v.Peer))
-		match := []part{fragment(v.Peer.Is4(), true)}
-		if v.PeerMAC != nil {
-			match = append(match, fromMAC(v.PeerMAC))
-			errs.add(from(v.Peer), goBack()) // its own errors are the kernel's business
-			errs.add(fromMAC(v.PeerMAC), notrack(), queue(s.QueueBase, native))
+func peerChains(s Spec, group int, v Service, native bool) []chain {
+	clones, errs := chain{name: clonesChain(group)}, chain{name: errorsChain(group)}
+	whole, in := fragment(v.Own.Is4(), true), goTo(spreadChain(true, v.Own.Is4()))
+	var known []net.HardwareAddr
+	for _, peer := range v.Peers {
+		clones.drop(DropOwnSource, from(peer))
+		if mac := s.MACs[peer]; mac != nil {
+			known = append(known, mac)
 		}
-		clones.add(append(match, goTo(spreadChain(true, v.Peer.Is4())))...)
-		clones.drop(DropNotPeer)
-		chains = append(chains, clones, errs)
 	}
-	return chains
+	if len(known) == 0 {
+		clones.add(whole, in)
+	} else {
+		for _, peer := range v.Peers {
+			errs.add(from(peer), goBack()) // its own errors are the kernel's business
+		}
+	}
+	for _, mac := range known {
+		clones.add(whole, fromMAC(mac), in)
+		errs.add(fromMAC(mac), notrack(), queue(s.QueueBase, native))
+	}
+	clones.drop(DropNotPeer)
+	return []chain{clones, errs}
 }
 
 func prerouting(s Spec, native bool) chain {
@@ -166,14 +176,14 @@ func prerouting(s Spec, native bool) chain {
 		}
 		c.drop(DropNotServed, to(a))
 	}
-	for i, pair := range s.pairs() {
+	for i, group := range s.groups() {
 		for _, v := range s.Services {
-			if v.Own == pair.Own && v.Peer == pair.Peer {
+			if v.sameHosts(group) {
 				c.add(to(v.Own), tcpPort(v.Forward, false), goTo(clonesChain(i)))
 			}
 		}
-		for _, icmp := range icmpErrors(pair.Own.Is4()) {
-			c.add(to(pair.Own), icmp, jump(errorsChain(i)))
+		for _, icmp := range icmpErrors(group.Own.Is4()) {
+			c.add(to(group.Own), icmp, jump(errorsChain(i)))
 		}
 	}
 	return c

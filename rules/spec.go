@@ -3,21 +3,22 @@ package rules
 import (
 	"errors"
 	"fmt"
+	"maps"
 	"net"
 	"net/netip"
+	"slices"
 	"time"
 )
 
-// Service is one advertised address and port with the pair of hosts that serves it.
+// Service is one advertised address and port with the hosts that serve it.
 type Service struct {
 	// Advertised is the address V and the port that clients know.
 	Advertised netip.AddrPort
-	// Own and Peer are the two hosts' own addresses. Services with the same Advertised
-	// address have the same pair.
-	Own, Peer netip.Addr
-	// PeerMAC is the peer's Ethernet address. While nil, clones are accepted whatever their
-	// MAC, ICMP errors forwarded by the peer are not. See Bundle.UpdatePeerMAC.
-	PeerMAC net.HardwareAddr
+	// Own is this host's own address, Peers are those of the other hosts in the service's list,
+	// one or more: each of them may become the peer. Services with the same Advertised address
+	// have the same hosts.
+	Own   netip.Addr
+	Peers []netip.Addr
 	// Forward is the port F to which the peer clones segments.
 	Forward uint16
 }
@@ -27,6 +28,12 @@ type Spec struct {
 	// Table is the name of the nftables table, family inet; empty means "ftgw".
 	Table    string
 	Services []Service
+	// MACs are the Ethernet addresses of peers, as far as they are known. Clones, and ICMP errors
+	// that a peer forwards, are accepted from the known ones of the service's peers only. While
+	// none of them is known, clones are accepted whatever their MAC and ICMP errors are not. One
+	// peer that stays unknown, since it is off, opens the port to nobody: a newcomer's clones are
+	// dropped until its MAC has been told, and the clients repeat them. See Bundle.UpdatePeerMAC.
+	MACs map[netip.Addr]net.HardwareAddr
 	// QueueBase is the first queue number: QueueBase+i is worker i's queue for inbound
 	// packets, QueueBase+Workers+i its queue for outbound ones. A client's address and port
 	// choose the same worker in both directions.
@@ -69,21 +76,31 @@ func (s *Spec) check() error {
 	}
 	for _, v := range s.Services {
 		a := v.Advertised
-		if !plain(a.Addr()) || !plain(v.Own) || !plain(v.Peer) || a.Port() == 0 || v.Forward == 0 {
-			bad("service %v: own %v, peer %v, forwarding port %d: addresses and ports must be set, unmapped and without zone", a, v.Own, v.Peer, v.Forward)
-		} else if a.Addr().Is4() != v.Own.Is4() || a.Addr().Is4() != v.Peer.Is4() {
-			bad("service %v: own %v and peer %v must be of its address family", a, v.Own, v.Peer)
-		} else if a.Addr() == v.Own || a.Addr() == v.Peer || v.Own == v.Peer {
-			bad("service %v: own %v and peer %v must be three different addresses", a, v.Own, v.Peer)
+		if len(v.Peers) == 0 {
+			bad("service %v: no peer: want one or more", a)
 		}
-		if v.PeerMAC != nil && len(v.PeerMAC) != 6 {
-			bad("service %v: peer's MAC %v: want 6 bytes", a, v.PeerMAC)
+		own := append([]netip.Addr{v.Own}, v.Peers...)
+		if a.Port() == 0 || v.Forward == 0 || !plain(a.Addr()) || !all(own, plain) {
+			bad("service %v: own %v, peers %v, forwarding port %d: addresses and ports must be set, unmapped and without zone", a, v.Own, v.Peers, v.Forward)
+		} else if !all(own, func(o netip.Addr) bool { return o.Is4() == a.Addr().Is4() }) {
+			bad("service %v: own %v and peers %v must be of its address family", a, v.Own, v.Peers)
+		} else if slices.SortFunc(own, netip.Addr.Compare); slices.Contains(own, a.Addr()) || len(slices.Compact(own)) <= len(v.Peers) {
+			bad("service %v: it, own %v and peers %v must be different addresses", a, v.Own, v.Peers)
+		}
+	}
+	for _, peer := range slices.SortedFunc(maps.Keys(s.MACs), netip.Addr.Compare) {
+		if mac := s.MACs[peer]; len(mac) != 6 {
+			bad("MAC %v of peer %v: want 6 bytes", mac, peer)
 		}
 	}
 	if len(errs) > 0 {
 		return fmt.Errorf("rules for table %s: %w", s.table(), errors.Join(errs...))
 	}
 	return nil
+}
+
+func all(list []netip.Addr, ok func(netip.Addr) bool) bool {
+	return !slices.ContainsFunc(list, func(a netip.Addr) bool { return !ok(a) })
 }
 
 func plain(a netip.Addr) bool { return a.IsValid() && !a.Is4In6() && a.Zone() == "" }
@@ -101,15 +118,17 @@ func (s *Spec) addresses() []netip.Addr {
 	return all
 }
 
-// pairs returns the services by distinct own and peer address, the first of each.
-func (s *Spec) pairs() []Service {
+// groups returns the services by who may clone to them, the first of each.
+func (s *Spec) groups() []Service {
 	var all []Service
-	seen := map[[2]netip.Addr]bool{}
 	for _, v := range s.Services {
-		if k := [2]netip.Addr{v.Own, v.Peer}; !seen[k] {
-			seen[k] = true
+		if !slices.ContainsFunc(all, v.sameHosts) {
 			all = append(all, v)
 		}
 	}
 	return all
+}
+
+func (v Service) sameHosts(o Service) bool {
+	return v.Own == o.Own && slices.Equal(v.Peers, o.Peers)
 }

@@ -4,7 +4,6 @@ import (
 	"context"
 	"encoding/binary"
 	"errors"
-	"fmt"
 	"io"
 	"net"
 	"net/netip"
@@ -449,117 +448,6 @@ func TestSpread(t *testing.T) {
 	defer mu.Unlock()
 	if len(worker) != 30 || len(busy) != 3 {
 		t.Errorf("%d connections on %d workers, want 30 on 3", len(worker), len(busy))
-	}
-}
-
-// packet makes an IPv4 packet with an eight-byte transport header of the given first bytes.
-func packet(protocol byte, from, to string, fragment uint16, transport ...byte) []byte {
-	b := make([]byte, 40)
-	b[0], b[8], b[9] = 0x45, 64, protocol
-	binary.BigEndian.PutUint16(b[2:], 40)
-	binary.BigEndian.PutUint16(b[6:], fragment)
-	copy(b[12:], net.ParseIP(from).To4())
-	copy(b[16:], net.ParseIP(to).To4())
-	copy(b[20:], transport)
-	return b
-}
-
-func ports(from, to uint16) []byte {
-	return binary.BigEndian.AppendUint16(binary.BigEndian.AppendUint16(nil, from), to)
-}
-
-func TestWhatIsQueued(t *testing.T) {
-	const stranger, v, own, peer = "203.0.113.9", "192.0.2.100", "192.0.2.11", "192.0.2.12"
-	const tcp, udp, icmp = unix.IPPROTO_TCP, unix.IPPROTO_UDP, unix.IPPROTO_ICMP
-	const queued = "queued"
-	cases := []struct {
-		name   string
-		packet []byte
-		want   string // queued, a reason, or nothing
-	}{
-		{"a segment to the service", packet(tcp, stranger, v, 0, ports(4711, 80)...), queued},
-		{"to another port", packet(tcp, stranger, v, 0, ports(4711, 81)...), DropNotServed},
-		{"UDP", packet(udp, stranger, v, 0, ports(4711, 80)...), DropNotServed},
-		{"ping", packet(icmp, stranger, v, 0, 8), DropNotServed},
-		{"first fragment", packet(tcp, stranger, v, 0x2000, ports(4711, 80)...), DropFragment},
-		{"last fragment", packet(tcp, stranger, v, 0x0001, ports(4711, 80)...), DropFragment},
-		{"do not fragment", packet(tcp, stranger, v, 0x4000, ports(4711, 80)...), queued},
-		{"unreachable", packet(icmp, stranger, v, 0, 3, 4), queued},
-		{"time exceeded", packet(icmp, stranger, v, 0, 11), queued},
-		{"parameter problem", packet(icmp, stranger, v, 0, 12), queued},
-		{"redirect", packet(icmp, stranger, v, 0, 5), DropNotServed},
-		{"clone", packet(tcp, stranger, own, 0, ports(4711, 20080)...), queued},
-		{"fragment of a clone", packet(tcp, stranger, own, 0x2000, ports(4711, 20080)...), DropNotPeer},
-		{"clone in the peer's name", packet(tcp, peer, own, 0, ports(4711, 20080)...), DropOwnSource},
-		{"cloned ICMP error", packet(icmp, stranger, own, 0, 3, 4), queued},
-		{"the peer's own ICMP error", packet(icmp, peer, own, 0, 3, 4), ""},
-		{"in the service's own name", packet(tcp, v, v, 0, ports(80, 80)...), DropSpoofed},
-		{"other TCP to the host", packet(tcp, stranger, own, 0, ports(4711, 22)...), ""},
-	}
-	outcomes := func(t *testing.T, s *site, b []byte) map[string]uint64 {
-		before, err := s.bundle.Drops()
-		if err != nil {
-			t.Fatal(err)
-		}
-		in := s.in[0].Stats().Packets
-		var sender *nfq.Sender
-		s.do(t, s.client, func() error {
-			sender, err = nfq.OpenSender(0)
-			return err
-		})
-		defer sender.Close()
-		if err := sender.Send(b); err != nil {
-			t.Fatal(err)
-		}
-		// A segment to the service, for which the queue is known to work, ends each case.
-		if err := sender.Send(packet(tcp, "203.0.113.77", v, 0, ports(7, 80)...)); err != nil {
-			t.Fatal(err)
-		}
-		eventually(t, "the last segment queued", func() bool { return s.in[0].Stats().Packets > in })
-		eventually(t, "nothing waits", func() bool { return s.in[0].Stats().Waiting == 0 })
-		after, err := s.bundle.Drops()
-		if err != nil {
-			t.Fatal(err)
-		}
-		got := map[string]uint64{}
-		if n := s.in[0].Stats().Packets - in - 1; n != 0 {
-			got[queued] = n
-		}
-		for reason := range after {
-			if n := after[reason] - before[reason]; n != 0 {
-				got[reason] = n
-			}
-		}
-		return got
-	}
-	s := newSite(t, testSpec(), nil)
-	s.do(t, s.client, func() error { return setUp("eth0", "192.0.2.12/24", nil) })
-	s.do(t, s.host, func() error { // a way back to the stranger, or the host takes its packets for lies
-		link, err := netlink.LinkByName("eth0")
-		if err != nil {
-			return err
-		}
-		return netlink.RouteAdd(&netlink.Route{LinkIndex: link.Attrs().Index, Gw: net.ParseIP("192.0.2.1")})
-	})
-	for _, c := range cases {
-		t.Run(c.name, func(t *testing.T) {
-			want := map[string]uint64{}
-			if c.want != "" {
-				want[c.want] = 1
-			}
-			if got := outcomes(t, s, c.packet); fmt.Sprint(got) != fmt.Sprint(want) {
-				t.Errorf("got %v, want %v", got, want)
-			}
-		})
-	}
-	if err := s.bundle.UpdatePeerMAC(s.spec.Services[0].Peer, net.HardwareAddr{2, 0, 0, 0, 0, 99}); err != nil {
-		t.Fatal(err)
-	}
-	if got := outcomes(t, s, packet(tcp, stranger, own, 0, ports(4711, 20080)...)); got[DropNotPeer] != 1 || got[queued] != 0 {
-		t.Errorf("clone from another MAC: %v", got)
-	}
-	if got := outcomes(t, s, packet(icmp, stranger, own, 0, 3, 4)); got[queued] != 0 {
-		t.Errorf("ICMP error from another MAC: %v", got)
 	}
 }
 

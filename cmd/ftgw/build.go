@@ -34,8 +34,8 @@ func (n *node) place() error {
 		if s.Has(n.self.Name) && (s.Nodes[0] != pair[0] || s.Nodes[1] != pair[1]) {
 			return fmt.Errorf("service %s: nodes %v, but another service of this node has %v: name the same nodes in the same order (other layouts are not available in this version)", s.Name, s.Nodes, pair)
 		}
-		if p, ok := n.cfg.Peer(s); ok {
-			n.peer, n.pair = p, pairName(s)
+		if p := n.cfg.Peers(s); len(p) > 0 {
+			n.peer, n.pair = p[0], pairName(s)
 		}
 	}
 	if n.peer.Name == "" {
@@ -106,7 +106,7 @@ func (n *node) rulesSpec() rules.Spec {
 	for _, s := range n.cfg.Services {
 		if s.Has(n.self.Name) {
 			spec.Services = append(spec.Services, rules.Service{Advertised: s.Advertised,
-				Own: n.self.Address, Peer: n.peer.Address, Forward: s.Forward})
+				Own: n.self.Address, Peers: []netip.Addr{n.peer.Address}, Forward: s.Forward})
 		}
 	}
 	return spec

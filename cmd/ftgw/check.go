@@ -32,7 +32,11 @@ Exit codes: 0 no mistake; 2 mistakes.`,
 			out := cmd.OutOrStdout()
 			fmt.Fprintf(out, "%s: no mistakes\nnode %s, %s\n", file.path, cfg.Name, cfg.Self().Address)
 			for _, s := range cfg.Services {
-				fmt.Fprintf(out, "service %s: %s, primary %s, backup %s\n", s.Name, s.Advertised, s.Primary(), s.Backup())
+				fmt.Fprintf(out, "service %s: %s, primary %s, backup %s", s.Name, s.Advertised, s.Primary(), s.Backup())
+				for _, spare := range s.Spares() {
+					fmt.Fprintf(out, ", spare %s", spare)
+				}
+				fmt.Fprintln(out)
 			}
 			if w, there := cfg.Witness(); there {
 				fmt.Fprintf(out, "witness %s: takeovers need its grant\n", w.Name)
