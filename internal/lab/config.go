@@ -6,6 +6,7 @@ import (
 	"net"
 	"os"
 	"path/filepath"
+	"slices"
 	"strings"
 	"time"
 )
@@ -19,10 +20,20 @@ const appWait = 10 * time.Second
 // Config is what a test adds to the lab's config file. All parts may be empty.
 type Config struct {
 	Top     string            // top-level keys, one a line
+	List    []string          // nodes of the service, in order; empty: a, b
 	Service string            // keys of the service, then its [[service.route]] tables
+	More    []Service         // further services
 	Tail    string            // further tables
 	Witness bool              // name the witness as a node
 	Nodes   map[string]string // further keys of a node, by its name
+}
+
+// Service is a further service, with the same upstream as the first, "web".
+type Service struct {
+	Name       string
+	Advertised string   // address and port, the address of LAN and no host's
+	List       []string // its nodes, in order
+	Keys       string   // as Config.Service; forward if the port is that of another service
 }
 
 // WriteConfig writes the shared secret and the config file of every node, at
@@ -61,9 +72,28 @@ func (l *Lab) configText(h *Host, c Config, secret string) string {
 		}
 		b.WriteString(c.Nodes[n.Name] + "\n")
 	}
-	fmt.Fprintf(&b, "[[service]]\nname = \"web\"\nadvertised = %q\nnodes = [\"a\", \"b\"]\nupstream = %q\n%s\n%s\n",
-		Advertised, Upstream, c.Service, c.Tail)
+	for _, s := range c.services() {
+		fmt.Fprintf(&b, "[[service]]\nname = %q\nadvertised = %q\nnodes = [\"%s\"]\nupstream = %q\n%s\n",
+			s.Name, s.Advertised, strings.Join(s.List, `", "`), Upstream, s.Keys)
+	}
+	b.WriteString(c.Tail + "\n")
 	return b.String()
+}
+
+// services returns the first service and the further ones.
+func (c Config) services() []Service {
+	first := Service{"web", Advertised, c.List, c.Service}
+	if len(first.List) == 0 {
+		first.List = []string{NameA, NameB}
+	}
+	return append([]Service{first}, c.More...)
+}
+
+// serving returns the hosts that serve, by the config.
+func (l *Lab) serving(c Config) []*Host {
+	return slices.DeleteFunc(l.Hosts(), func(h *Host) bool {
+		return !slices.ContainsFunc(c.services(), func(s Service) bool { return slices.Contains(s.List, h.Name) })
+	})
 }
 
 // StartNode starts `program run` on the host with the host's config file; WriteConfig comes

@@ -6,6 +6,7 @@ import (
 	"io"
 	"os"
 	"path/filepath"
+	"slices"
 	"sync"
 )
 
@@ -26,6 +27,7 @@ const (
 	NameRouter  = "router"
 	NameA       = "a"
 	NameB       = "b"
+	NameC       = "c"
 	NameWitness = "witness"
 )
 
@@ -43,19 +45,24 @@ type Options struct {
 	// StateBytes makes each host's StateDir a file system of its own of so many bytes, which
 	// only the processes of the lab see; 0: a directory like any other.
 	StateBytes int64
+	// Third adds the host c.
+	Third bool
 }
 
-// Lab is a client, a router, the hosts a and b and a witness:
+// Lab is a client, a router, the hosts a and b, if wanted c, and a witness:
 //
 //	client 198.51.100.2 ── router ── bridge "lan" ─┬─ a       192.0.2.11
 //	                              192.0.2.1        ├─ b       192.0.2.12
+//	                                               ├─ c       192.0.2.14
 //	                                               └─ witness 192.0.2.13
 //
-// Each host's interface is eth0; the router's ports are named port-a, port-b, port-witness
-// and port-client. A Lab is safe for concurrent use, except that one host's Crash, Reboot and
+// Each host's interface is eth0; the router's ports are named port-a, port-b, port-c,
+// port-witness and port-client. A Lab is safe for concurrent use, except that one host's Crash, Reboot and
 // Close must not overlap each other.
 type Lab struct {
 	Client, Router, A, B, Witness *Host
+
+	C *Host // nil without Options.Third
 
 	dir     string
 	options Options
@@ -98,14 +105,21 @@ func New(o Options) (*Lab, error) {
 	} {
 		*h.at = newHost(l, h.name, h.link, h.mac)
 	}
+	if o.Third {
+		l.C = newHost(l, NameC, []string{"192.0.2.14/24"}, 0x0d)
+	}
 	if err := l.build(); err != nil {
 		return nil, errors.Join(fmt.Errorf("build lab: %w", err), l.Close())
 	}
 	return l, nil
 }
 
-// Hosts returns the two hosts and the witness.
-func (l *Lab) Hosts() []*Host { return []*Host{l.A, l.B, l.Witness} }
+// Hosts returns a, b, c if there is one, and the witness.
+func (l *Lab) Hosts() []*Host { return present(l.A, l.B, l.C, l.Witness) }
+
+func present(hosts ...*Host) []*Host {
+	return slices.DeleteFunc(hosts, func(h *Host) bool { return h == nil })
+}
 
 // Dir is the directory of this lab, removed by Close.
 func (l *Lab) Dir() string { return l.dir }
@@ -137,15 +151,7 @@ func (l *Lab) Logs(w io.Writer) {
 	}
 }
 
-func (l *Lab) all() []*Host {
-	hosts := make([]*Host, 0, 5)
-	for _, h := range []*Host{l.Client, l.A, l.B, l.Witness, l.Router} {
-		if h != nil {
-			hosts = append(hosts, h)
-		}
-	}
-	return hosts
-}
+func (l *Lab) all() []*Host { return present(l.Client, l.A, l.B, l.C, l.Witness, l.Router) }
 
 func (l *Lab) build() error {
 	for _, h := range l.all() {
@@ -168,7 +174,7 @@ func (l *Lab) build() error {
 	if err := buildRouter(l.Router.ns); err != nil {
 		return err
 	}
-	for _, h := range []*Host{l.Client, l.A, l.B, l.Witness} {
+	for _, h := range append(l.Hosts(), l.Client) {
 		if err := h.wire(); err != nil {
 			return err
 		}

@@ -3,6 +3,7 @@ package lab_test
 import (
 	"context"
 	"errors"
+	"fmt"
 	"io"
 	"net"
 	"os"
@@ -12,6 +13,7 @@ import (
 	"testing"
 	"time"
 
+	"github.com/ftgw/ftgw/config"
 	"github.com/ftgw/ftgw/internal/lab"
 	"github.com/ftgw/ftgw/internal/lab/labtest"
 )
@@ -223,6 +225,60 @@ func TestWriteConfig(t *testing.T) {
 	}
 	if string(a) == string(b) || strings.ReplaceAll(string(a), l.A.Dir, l.B.Dir) != string(b) {
 		t.Errorf("files should differ in local keys only:\n%s\n%s", a, b)
+	}
+}
+
+func TestThirdHost(t *testing.T) {
+	l := labtest.Lab(t, lab.Options{Third: true})
+	if h := l.Hosts(); len(h) != 4 || h[2] != l.C || l.C.Name != lab.NameC || l.C.Addr().String() != "192.0.2.14" {
+		t.Errorf("hosts %v, the third is %+v", h, l.C)
+	}
+	macs := map[string]bool{}
+	for _, h := range l.Hosts() {
+		macs[h.MAC().String()] = true
+		serve(t, h)
+	}
+	if len(macs) != 4 {
+		t.Errorf("MACs %v, want four", macs)
+	}
+	for _, from := range append(l.Hosts(), l.Client) {
+		for _, to := range l.Hosts() {
+			reaches(t, from, to, true)
+		}
+	}
+	if err := l.C.Cut(); err != nil {
+		t.Fatal(err)
+	}
+	reaches(t, l.A, l.C, false)
+	reaches(t, l.A, l.B, true)
+	if err := l.C.Reboot(); err != nil {
+		t.Fatal(err)
+	}
+	serve(t, l.C)
+	reaches(t, l.A, l.C, true)
+}
+
+// The files that the lab writes for three hosts are valid, and mean what was asked for.
+func TestWriteConfigOfThree(t *testing.T) {
+	l := labtest.Lab(t, lab.Options{Third: true})
+	err := l.WriteConfig(lab.Config{List: []string{"b", "c", "a"}, Witness: true, Service: `idle_timeout = "3s"`,
+		More: []lab.Service{{Name: "shop", Advertised: "192.0.2.101:80", List: []string{"b", "c"}, Keys: "forward = 20081"}},
+		Tail: "[limits]\nledger = 100"})
+	if err != nil {
+		t.Fatal(err)
+	}
+	for _, h := range l.Hosts() {
+		c, err := config.Load(h.ConfigPath(), h.Name)
+		if err != nil {
+			t.Fatal(err)
+		}
+		var groups []string
+		for _, g := range c.Groups() {
+			groups = append(groups, g.Services[0].Name+" "+g.Name)
+		}
+		if fmt.Sprint(groups) != "[web b,c,a shop b,c]" || len(c.Nodes) != 4 || c.Self().Address != h.Addr() || c.Limits.Ledger != 100 {
+			t.Errorf("%s: groups %v, nodes %v, %+v", h.Name, groups, c.Nodes, c.Limits)
+		}
 	}
 }
 

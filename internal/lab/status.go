@@ -7,6 +7,7 @@ import (
 	"fmt"
 	"net"
 	"net/http"
+	"slices"
 	"time"
 )
 
@@ -29,9 +30,11 @@ type PeerStatus struct {
 
 // ServiceStatus is one service as a node sees it.
 type ServiceStatus struct {
+	Name   string `json:"name"`
 	Role   string `json:"role"`
 	Mode   string `json:"mode"`
 	Owner  string `json:"owner"`
+	Peer   string `json:"peer"`
 	Epoch  uint64 `json:"epoch"`
 	InSync bool   `json:"in_sync"`
 	Flows  struct {
@@ -121,12 +124,18 @@ func (h *Host) ask(ctx context.Context, what string, v any) error {
 // returns the service. It ends early with ctx, and when the node's process has ended; the
 // error tells what was seen last.
 func (h *Host) Await(ctx context.Context, what string, ok func(ServiceStatus) bool) (ServiceStatus, error) {
+	return h.AwaitService(ctx, "", what, ok)
+}
+
+// AwaitService is Await for the service of that name; empty: the first.
+func (h *Host) AwaitService(ctx context.Context, service, what string, ok func(ServiceStatus) bool) (ServiceStatus, error) {
 	var last ServiceStatus
 	var lastErr error
 	for {
-		s, err := h.Status(ctx)
-		if err == nil && len(s.Services) > 0 {
-			if last = s.Services[0]; ok(last) {
+		st, err := h.Status(ctx)
+		i := slices.IndexFunc(st.Services, func(s ServiceStatus) bool { return service == "" || s.Name == service })
+		if err == nil && i >= 0 {
+			if last = st.Services[i]; ok(last) {
 				return last, nil
 			}
 		}
@@ -144,9 +153,16 @@ func (h *Host) Await(ctx context.Context, what string, ok func(ServiceStatus) bo
 	}
 }
 
-// AwaitDuplex waits until both nodes say that they are in sync in duplex.
+// AwaitDuplex waits until a and b say that they are in sync in duplex.
 func (l *Lab) AwaitDuplex(ctx context.Context) error {
-	for _, h := range []*Host{l.A, l.B} {
+	return l.awaitDuplex(ctx, []string{NameA, NameB})
+}
+
+func (l *Lab) awaitDuplex(ctx context.Context, pair []string) error {
+	for _, h := range l.Hosts() {
+		if !slices.Contains(pair, h.Name) {
+			continue
+		}
 		_, err := h.Await(ctx, "duplex", func(s ServiceStatus) bool { return s.InSync && s.Mode == "duplex" })
 		if err != nil {
 			return err
@@ -155,13 +171,13 @@ func (l *Lab) AwaitDuplex(ctx context.Context) error {
 	return nil
 }
 
-// StartPair writes the config, starts the web application and a node on a and on b, and waits
-// until they are in duplex.
+// StartPair writes the config, starts the web application and a node on every host that serves,
+// and waits until the first two of the (first) service's list are in duplex.
 func (l *Lab) StartPair(ctx context.Context, program string, c Config) error {
 	if err := l.WriteConfig(c); err != nil {
 		return err
 	}
-	for _, h := range []*Host{l.A, l.B} {
+	for _, h := range l.serving(c) {
 		if _, err := h.StartApp(program); err != nil {
 			return err
 		}
@@ -169,7 +185,7 @@ func (l *Lab) StartPair(ctx context.Context, program string, c Config) error {
 			return err
 		}
 	}
-	return l.AwaitDuplex(ctx)
+	return l.awaitDuplex(ctx, c.services()[0].List[:2])
 }
 
 // Node returns the latest ftgw process, which may have ended, or nil.
