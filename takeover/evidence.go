@@ -54,7 +54,7 @@ func (m *Machine) sessionUp(ev Event) {
 	if ev.Boot != m.peer.boot {
 		m.ev.echo = 0
 	}
-	*m.peer = peer{boot: ev.Boot, up: true, unequal: ev.Unequal, old: m.peer.old && ev.Boot == m.peer.boot}
+	m.peer.begin(ev)
 	m.ev.gone = ""
 	m.sign()
 	m.learn(ev.Epoch)
@@ -74,8 +74,7 @@ func (m *Machine) peerState(ev Event) {
 		m.learn(ev.Peer.Epoch)
 		return
 	}
-	m.peer.view, m.peer.heard = ev.Peer, true
-	m.peer.old = m.peer.old && ev.Peer.Paired
+	m.peer.says(ev.Peer)
 	m.ev.echo = max(m.ev.echo, min(ev.Echo, m.now))
 	m.sign()
 	m.learn(ev.Peer.Epoch)

@@ -1,6 +1,9 @@
 package takeover
 
-import "time"
+import (
+	"slices"
+	"time"
+)
 
 // A group may list more than two nodes. At any time a node has one of the others as its peer: a
 // half of a pair has the other half, a survivor the node that it wants as the missing half, a
@@ -13,6 +16,17 @@ type node struct {
 	peer
 	lost time.Duration // its session ended, 0 before the first
 	gone time.Duration // it was judged gone, 0: it was not, or has given a sign since
+}
+
+// begin starts a session with the node.
+func (p *peer) begin(ev Event) {
+	*p = peer{boot: ev.Boot, up: true, unequal: ev.Unequal, old: p.old && ev.Boot == p.boot, oldAt: p.oldAt}
+}
+
+// says takes what a heartbeat shows.
+func (p *peer) says(v View) {
+	p.view, p.heard = v, true
+	p.old = p.old && v.Paired && v.Epoch <= p.oldAt
 }
 
 // serves reports that the node says it serves.
@@ -61,7 +75,7 @@ func (m *Machine) aside(n *node, ev Event) {
 	case Sign:
 		m.overhear(ev.Epoch, true)
 	case SessionUp:
-		n.peer = peer{boot: ev.Boot, up: true, unequal: ev.Unequal, old: n.old && ev.Boot == n.boot}
+		n.begin(ev)
 		m.overhear(ev.Epoch, false)
 	case SessionDown, PeerLeaving:
 		n.up, n.peer.heard = false, false
@@ -69,8 +83,7 @@ func (m *Machine) aside(n *node, ev Event) {
 		if ev.Boot != n.boot || !n.up {
 			return
 		}
-		n.view, n.peer.heard = ev.Peer, true
-		n.old = n.old && ev.Peer.Paired
+		n.says(ev.Peer)
 		m.overhear(ev.Peer.Epoch, n.serves())
 		if n.serves() && m.role == Joining && m.claim != nil && !m.claim.granted {
 			m.callOff("another node serves")
@@ -130,6 +143,7 @@ func (m *Machine) chooseHalf() int {
 // else one that serves, else the first in the list that waits as well, else whom it looked at.
 func (m *Machine) chooseToJoin() int {
 	best, rank := m.target, 0
+	unknown := slices.ContainsFunc(m.nodes, m.unknown)
 	for k := range m.cfg.Nodes {
 		i := (m.target + k) % m.cfg.Nodes // the present one first: nothing changes among equals
 		n := &m.nodes[i]
@@ -140,7 +154,7 @@ func (m *Machine) chooseToJoin() int {
 			r = 3
 		case n.serves():
 			r = 2
-		case n.waits():
+		case n.waits() && !unknown:
 			r = 1
 		}
 		better := r > rank
@@ -169,17 +183,23 @@ func (m *Machine) turnTo(i int) {
 func (m *Machine) elsewhere() string {
 	for i := range m.nodes {
 		n := &m.nodes[i]
-		switch since := max(n.lost, m.awake); {
+		switch {
 		case i == m.cfg.Index || i == m.target:
 		case n.serves():
 			return "another node serves"
-		case n.up && !n.heard:
-			return "waiting for the word of another node"
-		case !n.up && n.gone == 0 && m.now-since < m.cfg.listenFor():
+		case m.unknown(*n):
 			return "listening for another node"
 		}
 	}
 	return ""
+}
+
+// unknown reports that a node may be doing anything, for all that was heard of it.
+func (m *Machine) unknown(n node) bool {
+	if n.up || n.gone != 0 {
+		return n.up && !n.heard
+	}
+	return m.now-max(n.lost, m.awake) < m.cfg.listenFor()
 }
 
 // unheard returns a node of which nothing is known and which was not found gone lately; it

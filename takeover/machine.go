@@ -52,7 +52,8 @@ type peer struct {
 	up      bool // a session is there
 	unequal bool
 	heard   bool // view is from the present session
-	old     bool // its Paired still means the pair that this process gave up
+	old     bool // its Paired may still mean the pair that this process gave up, at epoch oldAt
+	oldAt   Epoch
 	view    View
 }
 
@@ -66,6 +67,7 @@ func New(cfg Config, st State) *Machine {
 		m.target = 1
 	}
 	m.peer = &m.nodes[m.target].peer
+	m.nodes[cfg.Index].gone = 1 // nobody waits for its own session
 	return m
 }
 
@@ -188,8 +190,9 @@ func (m *Machine) View(to int) View {
 
 // Status is a machine as a person sees it.
 type Status struct {
-	View        // as the present peer is told
-	Target  int // the present peer, by its place in the list
+	View         // as the present peer is told
+	Target  int  // the present peer, by its place in the list
+	Mate    Boot // the process that this one is in duplex with: Paired is for no other ears
 	Boot    Boot
 	Peer    View   // as last heard
 	Session bool   // it is up
@@ -201,7 +204,7 @@ type Status struct {
 
 // Status returns the machine's view of itself and its peer.
 func (m *Machine) Status() Status {
-	return Status{View: m.View(m.target), Target: m.target, Boot: m.boot, Peer: m.peer.view, Session: m.peer.up, Mated: m.inPair() && m.mated,
+	return Status{View: m.View(m.target), Target: m.target, Mate: m.mate, Boot: m.boot, Peer: m.peer.view, Session: m.peer.up, Mated: m.inPair() && m.mated,
 		Suspect: m.suspect(), Held: m.hold.String(), Why: m.why}
 }
 

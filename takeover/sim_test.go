@@ -10,19 +10,19 @@ import (
 	"time"
 )
 
-// sim is two hosts, each a machine with a disk, a kernel with a lease, and a link, on one
+// sim is some hosts, each a machine with a disk, a kernel with a lease, and a link, on one
 // subnet with a gateway. Time goes in milliseconds.
 type sim struct {
 	rnd   *rand.Rand
 	now   time.Duration
-	hosts [2]*host
-	cut   bool // the hosts reach the gateway, but not each other
-	half  bool // the hosts reach each other by ARP only
-	gate  bool // the gateway answers
+	hosts []*host
+	cut   [3][3]bool // the hosts reach the gateway, but not each other
+	half  bool       // the hosts reach each other by ARP only
+	gate  bool       // the gateway answers
 	boots byte
 	log   []string
 
-	undecidable bool // cut was true since the pair last agreed
+	undecidable bool // some were cut off from each other since a pair last agreed
 	arbiter     *arbiter
 }
 
@@ -34,16 +34,21 @@ type host struct {
 	linked  bool
 	disk    Epoch
 
-	m       *Machine
-	boot    Boot
-	start   time.Duration // of the process: its Now is counted from here
-	session Boot          // the process at the other end, as this end believes
-	queue   []delivery
-	open    bool          // the gate, as the actions left it
-	owner   bool          // likewise
-	lease   time.Duration // the kernel's, absolute
-	heard   time.Duration // Sent of the other's newest heartbeat, for the echo
-	down    time.Duration // since when the session cannot carry anything
+	m     *Machine
+	boot  Boot
+	start time.Duration // of the process: its Now is counted from here
+	ends  [3]end        // of the sessions, by the other host
+	queue []delivery
+	open  bool          // the gate, as the actions left it
+	owner bool          // likewise
+	lease time.Duration // the kernel's, absolute
+}
+
+// end is one host's end of a session.
+type end struct {
+	with  Boot          // the process at the other end, as this end believes
+	heard time.Duration // Sent of the other's newest heartbeat, for the echo
+	down  time.Duration // since when the session cannot carry anything
 }
 
 type delivery struct {
@@ -53,8 +58,8 @@ type delivery struct {
 	sent time.Duration // a heartbeat's stamp
 }
 
-func newSim(seed uint64, witness bool) *sim {
-	s := &sim{rnd: rand.New(rand.NewPCG(seed, 1)), gate: true}
+func newSim(seed uint64, witness bool, hosts int) *sim {
+	s := &sim{rnd: rand.New(rand.NewPCG(seed, 1)), gate: true, hosts: make([]*host, hosts)}
 	if witness {
 		s.arbiter = &arbiter{alive: true}
 		s.arbiter.launch(s)
@@ -75,8 +80,8 @@ func (s *sim) launch(h *host) {
 	h.boot = Boot{s.boots}
 	h.alive, h.stopped, h.open, h.owner = true, false, false, false
 	h.lease = 0 // a process begins with its gate closed
-	h.session, h.queue, h.heard, h.start = Boot{}, nil, 0, s.now
-	c := Defaults(h.i, 2)
+	h.ends, h.queue, h.start = [3]end{}, nil, s.now
+	c := Defaults(h.i, len(s.hosts))
 	c.Witness = s.arbiter != nil
 	h.m = New(c, State{Boot: h.boot, Epoch: h.disk})
 	s.note("%d: process %v starts at epoch %d", h.i, h.boot, h.disk)
@@ -86,22 +91,32 @@ func (s *sim) kill(h *host) {
 	h.alive, h.queue = false, nil
 	s.note("%d: process dies", h.i)
 	s.arbiter.lose(s, h)
-	if o := s.other(h); h.up && s.talk() && o.session == h.boot {
-		s.post(o, Event{Kind: SessionDown})
-		o.session = Boot{}
+	for _, o := range s.others(h) {
+		if h.up && s.talk(h, o) && o.ends[h.i].with == h.boot {
+			s.post(o, Event{Kind: SessionDown, From: h.i})
+			o.ends[h.i].with = Boot{}
+		}
 	}
 }
 
-func (s *sim) other(h *host) *host { return s.hosts[1-h.i] }
+func (s *sim) others(h *host) []*host {
+	return slices.DeleteFunc(slices.Clone(s.hosts), func(o *host) bool { return o == h })
+}
 
-// reach reports whether the hosts can exchange frames.
-func (s *sim) reach() bool {
-	a, b := s.hosts[0], s.hosts[1]
-	return a.up && b.up && a.linked && b.linked && !s.cut
+// reach reports whether two hosts can exchange frames.
+func (s *sim) reach(a, b *host) bool {
+	return a.up && b.up && a.linked && b.linked && !s.cut[a.i][b.i]
 }
 
 // talk reports whether their daemons can.
-func (s *sim) talk() bool { return s.reach() && !s.half }
+func (s *sim) talk(a, b *host) bool { return s.reach(a, b) && !s.half }
+
+// gossips reports whether b hears of a, by way of a third one perhaps.
+func (s *sim) gossips(a, b *host) bool {
+	return s.talk(a, b) || slices.ContainsFunc(s.hosts, func(c *host) bool {
+		return c != a && c != b && c.alive && !c.stopped && s.talk(a, c) && s.talk(c, b)
+	})
+}
 
 func (s *sim) post(h *host, ev Event) { s.postAt(h, s.now+s.delay(), ev) }
 
@@ -134,8 +149,12 @@ func (s *sim) step() error {
 			}
 		}
 	}
-	if a, b := s.hosts[0].m, s.hosts[1].m; a.epoch == b.epoch && a.epoch > 0 && a.role == Sole && b.role == Sole {
-		return fmt.Errorf("two claims of epoch %d", a.epoch)
+	for _, h := range s.hosts {
+		for _, o := range s.hosts[:h.i] {
+			if a, b := h.m, o.m; a.epoch == b.epoch && a.epoch > 0 && a.role == Sole && b.role == Sole {
+				return fmt.Errorf("two claims of epoch %d", a.epoch)
+			}
+		}
 	}
 	if speaking > 1 && !s.undecidable {
 		return fmt.Errorf("two voices")
@@ -145,51 +164,76 @@ func (s *sim) step() error {
 
 // wires carries sessions, heartbeats and gossip.
 func (s *sim) wires() {
-	a, b := s.hosts[0], s.hosts[1]
-	paired := func(h *host) bool { return h.m.View(1 - h.i).Paired }
-	if s.cut && (s.arbiter == nil || s.arbiter.cut[0] || s.arbiter.cut[1]) {
+	s.decide()
+	for _, h := range s.hosts {
+		for _, o := range s.others(h) {
+			s.wire(h, o)
+		}
+	}
+}
+
+// wire carries what h has for o.
+func (s *sim) wire(h, o *host) {
+	e := &h.ends[o.i]
+	switch {
+	case e.with == (Boot{}) || s.talk(h, o):
+		e.down = 0
+	case e.down == 0:
+		e.down = s.now + time.Duration(100+s.rnd.IntN(3000))*time.Millisecond
+	case s.now > e.down:
+		s.hangup(h, o)
+	}
+	if !h.alive || h.stopped || !o.alive {
+		return
+	}
+	if s.gossips(h, o) && s.now%(25*time.Millisecond) == 0 {
+		ev := Event{Kind: Sign, From: h.i}
+		if v := h.m.View(o.i); v.Role.serving() {
+			ev.Epoch = v.Epoch
+		}
+		s.post(o, ev)
+	}
+	if !s.talk(h, o) {
+		return
+	}
+	together := e.with == o.boot && o.ends[h.i].with == h.boot
+	if together && s.now%(10*time.Millisecond) == 0 {
+		v := h.m.View(o.i)
+		v.Paired = v.Paired && h.m.mate == o.boot
+		ev := Event{Kind: PeerState, From: h.i, Boot: h.boot, Peer: v, Echo: e.heard}
+		o.queue = append(o.queue, delivery{at: s.now + s.delay(), ev: ev, boot: o.boot, sent: s.now - h.start})
+	}
+	if !together && h.i < o.i && !o.stopped && s.now%(50*time.Millisecond) == 0 {
+		s.meet(h, o)
+		s.meet(o, h)
+	}
+}
+
+// decide keeps account of the partitions that cannot be told from deaths.
+func (s *sim) decide() {
+	cut := s.cut != [3][3]bool{}
+	if r := s.arbiter; cut && (r == nil || r.cut != [3]bool{}) {
 		s.undecidable = true
-	} else if paired(a) && paired(b) && a.alive && b.alive {
-		s.undecidable = false
+		return
 	}
 	for _, h := range s.hosts {
-		o := s.other(h)
-		if h.session != (Boot{}) && !s.talk() {
-			if h.down == 0 {
-				h.down = s.now + time.Duration(100+s.rnd.IntN(3000))*time.Millisecond
-			} else if s.now > h.down {
-				s.hangup(h)
+		for _, o := range s.hosts[:h.i] {
+			if h.alive && o.alive && h.m.View(o.i).Paired && o.m.View(h.i).Paired {
+				s.undecidable = false
 			}
-		} else {
-			h.down = 0
 		}
-		if !s.talk() || !h.alive || h.stopped || !o.alive {
-			continue
-		}
-		if h.session == o.boot && o.session == h.boot && s.now%(10*time.Millisecond) == 0 {
-			ev := Event{Kind: PeerState, Boot: h.boot, Peer: h.m.View(1 - h.i), Echo: h.heard}
-			o.queue = append(o.queue, delivery{at: s.now + s.delay(), ev: ev, boot: o.boot, sent: s.now - h.start})
-		}
-		if s.now%(25*time.Millisecond) == 0 {
-			s.post(o, Event{Kind: Sign, Epoch: h.m.View(1 - h.i).Epoch})
-		}
-	}
-	if s.talk() && a.alive && b.alive && !a.stopped && !b.stopped && s.now%(50*time.Millisecond) == 0 &&
-		(a.session != b.boot || b.session != a.boot) {
-		s.meet(a, b)
-		s.meet(b, a)
 	}
 }
 
 func (s *sim) meet(h, o *host) {
-	h.session, h.heard = o.boot, 0
-	s.postAt(h, s.now+time.Millisecond, Event{Kind: SessionUp, Boot: o.boot, Epoch: o.m.View(1 - o.i).Epoch})
+	h.ends[o.i] = end{with: o.boot}
+	s.postAt(h, s.now+time.Millisecond, Event{Kind: SessionUp, From: o.i, Boot: o.boot, Epoch: o.m.View(h.i).Epoch})
 }
 
-func (s *sim) hangup(h *host) {
-	if h.session != (Boot{}) {
-		h.session = Boot{}
-		s.postAt(h, s.now+time.Millisecond, Event{Kind: SessionDown}) // before the next session's
+func (s *sim) hangup(h, o *host) {
+	if h.ends[o.i].with != (Boot{}) {
+		h.ends[o.i].with = Boot{}
+		s.postAt(h, s.now+time.Millisecond, Event{Kind: SessionDown, From: o.i}) // before the next session's
 	}
 }
 
@@ -210,12 +254,13 @@ func (s *sim) process(h *host) {
 			continue
 		}
 		if d.ev.Kind == PeerState {
-			if d.ev.Boot != h.session {
+			e := &h.ends[d.ev.From]
+			if d.ev.Boot != e.with {
 				continue
 			}
-			h.heard = max(h.heard, d.sent)
+			e.heard = max(e.heard, d.sent)
 		}
-		if d.ev.Kind == HandedOver && d.ev.Boot != h.session {
+		if d.ev.Kind == HandedOver && d.ev.Boot != h.ends[d.ev.From].with {
 			continue // it went with its session
 		}
 		d.ev.Now = s.now - h.start
@@ -224,32 +269,36 @@ func (s *sim) process(h *host) {
 			s.act(h, a)
 		}
 		if h.m.role != role {
-			s.note("%d: %v to %v: %s", h.i, role, h.m.role, h.m.why)
+			s.note("%d: %v to %v (%d): %s", h.i, role, h.m.role, h.m.target, h.m.why)
 		}
 	}
 }
 
 func (s *sim) act(h *host, a Action) {
-	o := s.other(h)
+	o := s.hosts[h.m.target]
 	switch a.Do {
 	case ProbePeer:
-		if s.reach() {
-			s.post(h, Event{Kind: AnswerPeer})
+		if s.reach(h, o) {
+			s.post(h, Event{Kind: AnswerPeer, From: o.i})
 		}
 	case ProbeGateway:
 		if h.linked && s.gate {
 			s.post(h, Event{Kind: AnswerGateway})
 		}
 	case ProbeAdvertised:
-		if s.reach() && o.alive && !o.stopped && o.owner && o.m.MayAnswer(s.now-o.start) {
-			s.post(h, Event{Kind: AnswerAdvertised})
+		for _, o := range s.others(h) {
+			if s.reach(h, o) && o.alive && !o.stopped && o.owner && o.m.MayAnswer(s.now-o.start) {
+				s.post(h, Event{Kind: AnswerAdvertised})
+			}
 		}
 	case ProbeConnect:
-		if s.talk() && o.alive {
-			s.post(h, Event{Kind: Connected})
-		} else if s.talk() {
-			s.post(h, Event{Kind: Refused})
+		if s.talk(h, o) && o.alive {
+			s.post(h, Event{Kind: Connected, From: o.i})
+		} else if s.talk(h, o) {
+			s.post(h, Event{Kind: Refused, From: o.i})
 		}
+	case Choose:
+		s.note("%d: chooses %d", h.i, a.Node)
 	case AskGrant:
 		s.arbiter.tell(s, h, WitnessEvent{Kind: GrantAsked, Epoch: a.Epoch, Base: a.Base, Empty: a.Empty})
 	case ReportSilent:
@@ -258,10 +307,10 @@ func (s *sim) act(h *host, a Action) {
 		h.disk = a.Epoch
 		s.post(h, Event{Kind: EpochWritten, Epoch: a.Epoch})
 	case AbandonPeer:
-		if h.session == a.Boot {
-			s.hangup(h)
-			if s.talk() && o.session == h.boot {
-				s.hangup(o)
+		if h.ends[o.i].with == a.Boot {
+			s.hangup(h, o)
+			if s.talk(h, o) && o.ends[h.i].with == h.boot {
+				s.hangup(o, h)
 			}
 		}
 	case OpenGate:
@@ -275,10 +324,10 @@ func (s *sim) act(h *host, a Action) {
 	case HandOver:
 		s.note("%d: %v", h.i, a)
 		late := s.delay()
-		if !s.talk() || s.rnd.IntN(4) == 0 { // sent again and again until the session is lost
+		if !s.talk(h, o) || s.rnd.IntN(4) == 0 { // sent again and again until the session is lost
 			late += time.Duration(s.rnd.IntN(2500)) * time.Millisecond
 		}
-		s.postAt(o, s.now+late, Event{Kind: HandedOver, Boot: h.boot, Epoch: a.Epoch, Turn: a.Turn, Voice: a.Speaker, Address: a.Owner})
+		s.postAt(o, s.now+late, Event{Kind: HandedOver, From: h.i, Boot: h.boot, Epoch: a.Epoch, Turn: a.Turn, Voice: a.Speaker, Address: a.Owner})
 	case Promote, Duplex, TakeVoice:
 		s.note("%d: %v", h.i, a)
 	case Fence:
@@ -297,14 +346,13 @@ func (s *sim) run(d time.Duration) error {
 
 // fault breaks one thing at random.
 func (s *sim) fault(partitions bool) {
-	h := s.hosts[s.rnd.IntN(2)]
+	h := s.hosts[s.rnd.IntN(len(s.hosts))]
 	faults := 8
 	if s.arbiter != nil {
 		faults = 11
 	}
 	switch n := s.rnd.IntN(faults+2) - 2; {
 	case n < 0:
-		h = s.hosts[-1-n]
 		s.post(h, Event{Kind: Relinquish, Voice: true, Address: s.rnd.IntN(2) == 0})
 	case n == 0 && h.alive && h.up:
 		s.kill(h)
@@ -318,8 +366,9 @@ func (s *sim) fault(partitions bool) {
 		s.note("%d: stopped", h.i)
 		h.stopped = true
 	case n == 4 && partitions:
-		s.note("hosts cut from each other")
-		s.cut = true
+		o := s.others(h)[s.rnd.IntN(len(s.hosts)-1)]
+		s.note("%d and %d cut from each other", h.i, o.i)
+		s.cut[h.i][o.i], s.cut[o.i][h.i] = true, true
 	case n == 5:
 		s.note("gateway gone")
 		s.gate = false
@@ -343,7 +392,7 @@ func (s *sim) mend(what int) {
 		}
 		if what == 1 || what == 4 {
 			h.linked = true
-			s.cut, s.half, s.gate = false, false, true
+			s.cut, s.half, s.gate = [3][3]bool{}, false, true
 		}
 		if (what == 2 || what == 4) && !h.up {
 			h.up = true
@@ -356,17 +405,25 @@ func (s *sim) mend(what int) {
 
 // settled returns what is wrong after a quiet time with everything mended.
 func (s *sim) settled() error {
-	a, b := s.hosts[0], s.hosts[1]
-	va, vb := a.m.View(1), b.m.View(0)
-	speaks := func(h *host) bool { return h.open && h.m.MayRenew(s.now-h.start) }
-	answers := func(h *host) bool { return h.owner && h.m.MayAnswer(s.now-h.start) }
-	switch {
-	case !va.Paired || !vb.Paired || va.Epoch != vb.Epoch:
-		return fmt.Errorf("no pair: %+v (%s), %+v (%s)", va, a.m.why, vb, b.m.why)
-	case va.Role == vb.Role || speaks(a) == speaks(b):
-		return fmt.Errorf("not one voice: %+v, %+v", va, vb)
-	case answers(a) == answers(b):
-		return fmt.Errorf("not one owner: %+v, %+v", va, vb)
+	voices, owners, pairs, astray, all := 0, 0, 0, 0, ""
+	for _, h := range s.hosts {
+		v := h.m.View(h.m.target)
+		all += fmt.Sprintf("\n%d with %d: %+v %s (%s)", h.i, h.m.target, v, h.m.hold, h.m.why)
+		o := s.hosts[h.m.target].m.View(h.i)
+		if v.Paired && o.Paired && v.Epoch == o.Epoch && v.Role != o.Role {
+			pairs++
+		} else if v.Role != Joining {
+			astray++
+		}
+		if h.open && h.m.MayRenew(s.now-h.start) {
+			voices++
+		}
+		if h.owner && h.m.MayAnswer(s.now-h.start) {
+			owners++
+		}
+	}
+	if pairs != 2 || astray > 0 || voices != 1 || owners != 1 {
+		return fmt.Errorf("%d in a pair, %d astray, %d voices, %d owners:%s", pairs, astray, voices, owners, all)
 	}
 	return nil
 }
@@ -374,13 +431,19 @@ func (s *sim) settled() error {
 // TestTwoMachines breaks and mends two hosts at random. Never do two speak (I3), unless they
 // were cut off from each other with the gateway in sight, which cannot be told from two
 // deaths; and once all is mended and quiet, there is one pair with one voice and one owner.
-func TestTwoMachines(t *testing.T) { rounds(t, false) }
+func TestTwoMachines(t *testing.T) { rounds(t, false, 2) }
 
 // TestTwoMachinesAndWitness has partitions in every round, and no exception: never do two speak,
 // except where a host that is cut off from the other is cut off from the witness as well.
-func TestTwoMachinesAndWitness(t *testing.T) { rounds(t, true) }
+func TestTwoMachinesAndWitness(t *testing.T) { rounds(t, true, 2) }
 
-func rounds(t *testing.T, witness bool) {
+// TestThreeMachines has a spare, which may not begin anew beside those who serve.
+func TestThreeMachines(t *testing.T) { rounds(t, false, 3) }
+
+// TestThreeMachinesAndWitness has a spare and partitions in every round.
+func TestThreeMachinesAndWitness(t *testing.T) { rounds(t, true, 3) }
+
+func rounds(t *testing.T, witness bool, hosts int) {
 	rounds := 250
 	if testing.Short() {
 		rounds = 60
@@ -389,7 +452,7 @@ func rounds(t *testing.T, witness bool) {
 		rounds = n // for a long run by hand
 	}
 	for seed := range uint64(rounds) {
-		s := newSim(seed, witness)
+		s := newSim(seed, witness, hosts)
 		if err := s.story(witness || seed%4 == 3); err != nil {
 			t.Errorf("seed %d: %v", seed, err)
 			for _, line := range s.log[max(0, len(s.log)-60):] {
@@ -403,7 +466,7 @@ func rounds(t *testing.T, witness bool) {
 // crossing reports a stopped host that the other cannot reach. A claim against it and the
 // return of its link may cross for as long as its lease lasts (see the package comment).
 func (s *sim) crossing() bool {
-	return slices.ContainsFunc(s.hosts[:], func(h *host) bool { return h.stopped && (!h.linked || s.cut) })
+	return slices.ContainsFunc(s.hosts, func(h *host) bool { return h.stopped && (!h.linked || s.cut != [3][3]bool{}) })
 }
 
 func (s *sim) story(partitions bool) error {

@@ -10,13 +10,13 @@ import (
 // arbiter is the witness of a sim: a third host with a disk. A nil arbiter is none.
 type arbiter struct {
 	alive, stopped bool
-	cut            [2]bool // from that host
+	cut            [3]bool // from that host
 
 	w         *Witness
 	start     time.Duration
 	disk      Grant
-	connected [2]Boot
-	down      [2]time.Duration
+	connected [3]Boot
+	down      [3]time.Duration
 	queue     []arrival
 }
 
@@ -26,7 +26,7 @@ type arrival struct {
 }
 
 func (r *arbiter) launch(s *sim) {
-	r.alive, r.stopped, r.start, r.queue, r.connected = true, false, s.now, nil, [2]Boot{}
+	r.alive, r.stopped, r.start, r.queue, r.connected = true, false, s.now, nil, [3]Boot{}
 	r.w = NewWitness(WitnessConfig{SuspectAfter: 50 * time.Millisecond, HangTimeout: time.Second}, r.disk)
 }
 
@@ -101,7 +101,7 @@ func (r *arbiter) connection(s *sim, h *host) {
 		}
 	case s.now%(10*time.Millisecond) == 0:
 		r.down[h.i] = 0
-		r.tell(s, h, WitnessEvent{Kind: NodeBeat, View: h.m.View(1 - h.i)})
+		r.tell(s, h, WitnessEvent{Kind: NodeBeat, View: h.m.View(h.m.target)})
 	}
 }
 
@@ -159,7 +159,7 @@ func (r *arbiter) mend(s *sim, what int) {
 		r.stopped = false
 	}
 	if what == 1 || what == 4 {
-		r.cut = [2]bool{}
+		r.cut = [3]bool{}
 	}
 	if (what == 3 || what == 4) && !r.alive {
 		s.note("w: starts, knows %+v", r.disk)
@@ -171,9 +171,9 @@ func (r *arbiter) mend(s *sim, what int) {
 // other has fallen silent before, and the pair comes back when the cut heals.
 func TestPartitionWithWitness(t *testing.T) {
 	for seed := range uint64(200) {
-		s := newSim(seed, true)
+		s := newSim(seed, true, 2)
 		err := s.run(time.Second)
-		s.cut = true
+		s.cut[0][1], s.cut[1][0] = true, true
 		if err == nil {
 			err = s.run(10 * time.Second)
 		}
@@ -192,7 +192,7 @@ func TestPartitionWithWitness(t *testing.T) {
 		if soles != 1 || claims != 1 || s.undecidable {
 			t.Errorf("seed %d: %d hosts serve alone after %d claims", seed, soles, claims)
 		}
-		s.cut = false
+		s.cut = [3][3]bool{}
 		if err == nil {
 			err = s.run(3 * time.Second)
 		}
