@@ -43,10 +43,10 @@ func (n *node) note(format string, args ...any) {
 }
 
 func (n *node) Alive(name string, m Meta) {
-	n.note("alive %s boot %d epoch %d", name, m.Boot[0], m.Epoch)
+	n.note("alive %s boot %d extra %s", name, m.Boot[0], m.Extra)
 }
 func (n *node) Updated(name string, m Meta) {
-	n.note("updated %s boot %d epoch %d", name, m.Boot[0], m.Epoch)
+	n.note("updated %s boot %d extra %s", name, m.Boot[0], m.Extra)
 }
 func (n *node) Leaving(name string)         { n.note("leaving %s", name) }
 func (n *node) Dead(name string)            { n.note("dead %s", name) }
@@ -89,7 +89,7 @@ func (n *node) silent(t *testing.T) {
 func start(t *testing.T, name string, bind netip.AddrPort, boot byte, change func(*Config)) *node {
 	t.Helper()
 	n := &node{wake: make(chan struct{}, 1)}
-	n.meta.Store(&Meta{Boot: BootID{boot}, Epoch: 1})
+	n.meta.Store(&Meta{Boot: BootID{boot}, Extra: []byte("one")})
 	cfg := Config{
 		Name: name, Bind: bind, Key: secret, Handler: n, RejoinEvery: 50 * time.Millisecond,
 		Meta: func() Meta { return *n.meta.Load() },
@@ -146,8 +146,8 @@ func TestJoinDeathAndReturn(t *testing.T) {
 	addrA, addrB := addresses(t)
 	a := start(t, "a", addrA, 1, peers(addrB))
 	b := start(t, "b", addrB, 2, peers(addrA))
-	a.expect(t, "alive b boot 2 epoch 1", soon)
-	b.expect(t, "alive a boot 1 epoch 1", soon)
+	a.expect(t, "alive b boot 2 extra one", soon)
+	b.expect(t, "alive a boot 1 extra one", soon)
 	if m := a.Members(); len(m) != 1 || m[0].Name != "b" || m[0].Addr != addrB || m[0].Meta.Boot[0] != 2 {
 		t.Errorf("members of a: %v", m)
 	}
@@ -160,8 +160,8 @@ func TestJoinDeathAndReturn(t *testing.T) {
 
 	// b comes back knowing nobody: a must find it.
 	b = start(t, "b", addrB, 3, nil)
-	a.expect(t, "alive b boot 3 epoch 1", soon)
-	b.expect(t, "alive a boot 1 epoch 1", soon)
+	a.expect(t, "alive b boot 3 extra one", soon)
+	b.expect(t, "alive a boot 1 extra one", soon)
 	a.silent(t)
 }
 
@@ -174,7 +174,7 @@ func TestDetectionTime(t *testing.T) {
 	addrA, addrB := addresses(t)
 	a := start(t, "a", addrA, 1, defaults(addrB))
 	b := start(t, "b", addrB, 2, defaults(addrA))
-	a.expect(t, "alive b boot 2 epoch 1", soon)
+	a.expect(t, "alive b boot 2 extra one", soon)
 	for deadline := time.Now().Add(soon); a.heard.Load() < 5; time.Sleep(time.Millisecond) {
 		if time.Now().After(deadline) {
 			t.Fatal("b's answers to probes were not reported")
@@ -194,10 +194,10 @@ func TestQuickRestart(t *testing.T) {
 		c.Peers, c.ProbeInterval = []netip.AddrPort{addrB}, 5*time.Second
 	})
 	b := start(t, "b", addrB, 2, peers(addrA))
-	a.expect(t, "alive b boot 2 epoch 1", soon)
+	a.expect(t, "alive b boot 2 extra one", soon)
 	b.stop()
 	start(t, "b", addrB, 3, peers(addrA))
-	a.expect(t, "updated b boot 3 epoch 1", soon)
+	a.expect(t, "updated b boot 3 extra one", soon)
 	a.silent(t)
 }
 
@@ -206,10 +206,10 @@ func TestUpdateMeta(t *testing.T) {
 	addrA, addrB := addresses(t)
 	a := start(t, "a", addrA, 1, peers(addrB))
 	b := start(t, "b", addrB, 2, peers(addrA))
-	a.expect(t, "alive b boot 2 epoch 1", soon)
-	b.meta.Store(&Meta{Boot: BootID{2}, Epoch: 7})
+	a.expect(t, "alive b boot 2 extra one", soon)
+	b.meta.Store(&Meta{Boot: BootID{2}, Extra: []byte("seven")})
 	b.UpdateMeta()
-	a.expect(t, "updated b boot 2 epoch 7", soon)
+	a.expect(t, "updated b boot 2 extra seven", soon)
 }
 
 func TestLeave(t *testing.T) {
@@ -217,8 +217,8 @@ func TestLeave(t *testing.T) {
 	addrA, addrB := addresses(t)
 	a := start(t, "a", addrA, 1, peers(addrB))
 	b := start(t, "b", addrB, 2, peers(addrA))
-	a.expect(t, "alive b boot 2 epoch 1", soon)
-	b.expect(t, "alive a boot 1 epoch 1", soon)
+	a.expect(t, "alive b boot 2 extra one", soon)
+	b.expect(t, "alive a boot 1 extra one", soon)
 	if err := b.Leave(context.Background()); err != nil {
 		t.Fatal(err)
 	}
@@ -249,7 +249,7 @@ func TestWrongKeyIsNoPeer(t *testing.T) {
 	b.silent(t)
 	b.stop()
 	start(t, "b", addrB, 3, nil) // with the right key
-	a.expect(t, "alive b boot 3 epoch 1", soon)
+	a.expect(t, "alive b boot 3 extra one", soon)
 }
 
 // counter counts failed joins among the log records.

@@ -1,19 +1,21 @@
 package membership
 
 import (
-	"encoding/binary"
 	"errors"
 	"fmt"
+
+	"github.com/hashicorp/memberlist"
 )
 
 // metaVersion is the first byte of a marshalled Meta. A later version may append fields;
 // what it changes must not be read by this one.
-const metaVersion = 1
+const metaVersion = 2
 
-const metaFixed = 1 + 16 + 8 // version, boot ID, epoch
+const metaFixed = 1 + 16 // version, boot ID
 
-// MaxExtra bounds Meta.Extra, in bytes, so that gossip stays within one datagram.
-const MaxExtra = 256
+// MaxExtra bounds Meta.Extra, in bytes: what memberlist allows for a node's metadata, so that it
+// is gossiped in one datagram.
+const MaxExtra = memberlist.MetaMaxSize - metaFixed
 
 // BootID tells one run of a daemon from the next; random, made at each start.
 type BootID [16]byte
@@ -22,7 +24,6 @@ type BootID [16]byte
 // what a node says that has not started yet.
 type Meta struct {
 	Boot  BootID // of the daemon
-	Epoch uint64 // the highest that the node knows (package takeover)
 	Extra []byte // for the caller, at most MaxExtra bytes; never changed once handed over
 }
 
@@ -36,7 +37,6 @@ func (m Meta) Marshal() ([]byte, error) {
 	b := make([]byte, 0, metaFixed+len(m.Extra))
 	b = append(b, metaVersion)
 	b = append(b, m.Boot[:]...)
-	b = binary.BigEndian.AppendUint64(b, m.Epoch)
 	return append(b, m.Extra...), nil
 }
 
@@ -54,7 +54,7 @@ func ParseMeta(b []byte) (Meta, error) {
 	if n := len(b) - metaFixed; n > MaxExtra {
 		return Meta{}, fmt.Errorf("node metadata: extra part has %d bytes, at most %d are allowed", n, MaxExtra)
 	}
-	m := Meta{Boot: BootID(b[1:17]), Epoch: binary.BigEndian.Uint64(b[17:metaFixed])}
+	m := Meta{Boot: BootID(b[1:metaFixed])}
 	if len(b) > metaFixed {
 		m.Extra = append([]byte(nil), b[metaFixed:]...)
 	}

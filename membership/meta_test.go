@@ -9,7 +9,7 @@ import (
 )
 
 func TestMeta(t *testing.T) {
-	full := Meta{Boot: BootID{1, 2, 15: 9}, Epoch: 1<<63 + 5, Extra: []byte("digest")}
+	full := Meta{Boot: BootID{1, 2, 15: 9}, Extra: []byte("digest")}
 	for _, tt := range []struct {
 		name string
 		meta Meta
@@ -69,7 +69,7 @@ func TestLeaving(t *testing.T) {
 }
 
 func FuzzParseMeta(f *testing.F) {
-	b, _ := Meta{Boot: BootID{1}, Epoch: 2, Extra: []byte("x")}.Marshal()
+	b, _ := Meta{Boot: BootID{1}, Extra: []byte("x")}.Marshal()
 	f.Add(b)
 	f.Add([]byte{metaVersion})
 	f.Fuzz(func(t *testing.T, b []byte) {

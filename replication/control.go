@@ -12,6 +12,7 @@ const (
 	FlagServing                   // its proxy accepts exchanges
 	FlagOwner                     // it answers for the advertised address
 	FlagPaired                    // it is in duplex with the process that it says this to
+	FlagChosen                    // the node that it says this to is its present peer
 )
 
 // Heartbeat is a sign of life that also measures the round trip and says what arrived.

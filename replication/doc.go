@@ -10,7 +10,9 @@
 // A session is two TCP connections, control and bulk, both TLS 1.3 with the cluster key on
 // either side. Records travel on bulk, all else on control, so that heartbeats and
 // confirmations never stand behind a reply of 100 MB. Each connection begins with one Hello
-// in each direction. All integers are big endian.
+// in each direction; both name the group of nodes that the session is about, for two hosts have
+// a session for each group that they share. A third kind of connection, a query, ends there. All
+// integers are big endian.
 //
 // # Frame
 //
@@ -31,15 +33,16 @@
 //	         advertised port u16, ISN u32
 //	record   flow, index u64, kind u8, interim u16   (which record: the key of idempotence)
 //	string   length u8, bytes
+//	name     length u16 (0..4096), bytes
 //	bool     u8, 0 or 1
 //
 // # Types
 //
 //	type  name         conn     body
-//	1     Hello        both     node string, boot 16 bytes, epoch u64, role u8, in sync bool,
+//	1     Hello        all      node string, boot 16 bytes, epoch u64, role u8, in sync bool,
 //	                            config digest 32 bytes, timestamps u8, sack u8, scaling u8,
-//	                            ecn u8, mtu u32, channel u8, session u64, got u64,
-//	                            got boot 16 bytes
+//	                            ecn u8, mtu u32, group name, wall i64, channel u8,
+//	                            session u64, got u64, got boot 16 bytes
 //	2     Heartbeat    control  seq u64, sent i64, echo i64, echo delay i64, epoch u64,
 //	                            role u8, flags u8, got u64
 //	3     Confirm      control  number u64, then each: flow, RcvNxt u32, edge u32, n u8 (0..3),
@@ -54,12 +57,12 @@
 //	17    RecordPart   bulk     stream u64, bytes (at least one)
 //	18    RecordEnd    bulk     stream u64, CRC-32C u32 of all parts
 //	19    RecordAbort  bulk     stream u64
-//	32    GrantRequest witness  pair string, epoch u64, base u64, empty bool,
+//	32    GrantRequest witness  pair name, epoch u64, base u64, empty bool,
 //	                            echo i64
-//	33    GrantAnswer  witness  pair string, epoch u64, held u64, granted bool, against bool,
+//	33    GrantAnswer  witness  pair name, epoch u64, held u64, granted bool, against bool,
 //	                            why string
-//	34    Notice       witness  pair string, epoch u64
-//	35    Silence      witness  pair string, epoch u64
+//	34    Notice       witness  pair name, epoch u64
+//	35    Silence      witness  pair name, epoch u64
 //
 // # Resuming
 //

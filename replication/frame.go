@@ -9,7 +9,7 @@ import (
 
 const (
 	// Version is the wire version this code speaks, and the only one it accepts.
-	Version = 1
+	Version = 2
 	// HeaderSize is the length of a frame's header in bytes.
 	HeaderSize = 8
 	// MaxFrame is the length of the longest frame in bytes, header included.
@@ -21,7 +21,7 @@ const (
 // Type says what a frame's body holds; doc.go has the table.
 type Type uint8
 
-// The frame types of version 1.
+// The frame types.
 const (
 	TypeHello       Type = 1
 	TypeHeartbeat   Type = 2

@@ -27,22 +27,31 @@ func (r Role) String() string {
 	return fmt.Sprintf("role(%d)", uint8(r))
 }
 
-// Channel says which of a session's two connections this is.
+// Channel says what a connection is for.
 type Channel uint8
 
-// The two channels.
+// The channels of a session, and one that is none: a Query ends once hellos are exchanged.
 const (
 	Control Channel = 1
 	Bulk    Channel = 2
+	Query   Channel = 3
 )
 
-// String returns "control" or "bulk".
+// String returns "control", "bulk" or "query".
 func (c Channel) String() string {
-	if c == Control {
+	switch c {
+	case Control:
 		return "control"
+	case Bulk:
+		return "bulk"
+	case Query:
+		return "query"
 	}
-	return "bulk"
+	return fmt.Sprintf("channel(%d)", uint8(c))
 }
+
+// MaxGroup bounds Hello.Group and the pairs of the witness' frames, in bytes.
+const MaxGroup = 4096
 
 // Kernel is what must be alike in both kernels for a connection to live in either
 // (DESIGN §3, "Translation"): the values of tcp_timestamps, tcp_sack, tcp_window_scaling and
@@ -62,8 +71,10 @@ type Hello struct {
 	ConfigDigest [32]byte
 	Kernel       Kernel
 
-	// The rest belongs to the link, which fills it in.
+	// The rest is filled in by who makes the connection.
 
+	Group   string // what the connection is about: the nodes' names joined by ",", at most MaxGroup bytes
+	Wall    int64  // the sender's wall clock when it wrote this, Unix milliseconds
 	Channel Channel
 	Session uint64   // the dialer's random number that joins control and bulk
 	Got     uint64   // numbered control frames of process GotBoot below this one arrived
@@ -83,6 +94,8 @@ func (h Hello) Append(dst []byte) []byte {
 	k := h.Kernel
 	dst = append(dst, k.Timestamps, k.SACK, k.Scaling, k.ECN)
 	dst = binary.BigEndian.AppendUint32(dst, k.MTU)
+	dst = appendName(dst, h.Group)
+	dst = binary.BigEndian.AppendUint64(dst, uint64(h.Wall))
 	dst = append(dst, byte(h.Channel))
 	dst = binary.BigEndian.AppendUint64(dst, h.Session)
 	dst = binary.BigEndian.AppendUint64(dst, h.Got)
@@ -101,7 +114,9 @@ func ParseHello(body []byte) (Hello, error) {
 	h.InSync = p.bool()
 	copy(h.ConfigDigest[:], p.take(32))
 	h.Kernel = Kernel{Timestamps: p.u8(), SACK: p.u8(), Scaling: p.u8(), ECN: p.u8(), MTU: p.u32()}
-	h.Channel = Channel(p.enum("channel", uint8(Control), uint8(Bulk)))
+	h.Group = p.name()
+	h.Wall = int64(p.u64())
+	h.Channel = Channel(p.enum("channel", uint8(Control), uint8(Query)))
 	h.Session = p.u64()
 	h.Got = p.u64()
 	copy(h.GotBoot[:], p.take(16))

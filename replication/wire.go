@@ -53,6 +53,12 @@ func appendString(dst []byte, s string) []byte {
 	return append(append(dst, byte(len(s))), s...)
 }
 
+// appendName cuts s at MaxGroup bytes.
+func appendName(dst []byte, s string) []byte {
+	s = s[:min(len(s), MaxGroup)]
+	return append(binary.BigEndian.AppendUint16(dst, uint16(len(s))), s...)
+}
+
 // parser takes a body apart. The first violation sticks and every later read returns zero,
 // so that callers check once, at the end.
 type parser struct {
@@ -125,6 +131,15 @@ func (p *parser) enum(what string, low, high uint8) uint8 {
 }
 
 func (p *parser) string() string { return string(p.take(int(p.u8()))) }
+
+// name reads what appendName wrote.
+func (p *parser) name() string {
+	n := int(p.u16())
+	if n > MaxGroup {
+		p.fail("name too long")
+	}
+	return string(p.take(n))
+}
 
 func (p *parser) flow() (id rewrite.FlowID) {
 	switch p.u8() {

@@ -3,7 +3,8 @@ package replication
 import "encoding/binary"
 
 // The frames between a node and the witness, after a Hello in each direction. The node sends
-// Heartbeat, GrantRequest and Silence; the witness sends Heartbeat, GrantAnswer and Notice.
+// Heartbeat, GrantRequest and Silence; the witness sends Heartbeat, GrantAnswer and Notice. Pair
+// is the Group of the connection's hellos, at most MaxGroup bytes.
 
 // GrantRequest asks for an epoch of a pair (takeover.AskGrant).
 type GrantRequest struct {
@@ -38,7 +39,7 @@ type Silence struct {
 // Append appends the frame to dst.
 func (r GrantRequest) Append(dst []byte) []byte {
 	at := len(dst)
-	dst = appendString(begin(dst, TypeGrantRequest), r.Pair)
+	dst = appendName(begin(dst, TypeGrantRequest), r.Pair)
 	dst = binary.BigEndian.AppendUint64(dst, r.Epoch)
 	dst = binary.BigEndian.AppendUint64(dst, r.Base)
 	dst = appendBool(dst, r.Empty)
@@ -48,14 +49,14 @@ func (r GrantRequest) Append(dst []byte) []byte {
 // ParseGrantRequest reads the body of a GrantRequest.
 func ParseGrantRequest(body []byte) (GrantRequest, error) {
 	p := parser{b: body}
-	r := GrantRequest{Pair: p.string(), Epoch: p.u64(), Base: p.u64(), Empty: p.bool(), Echo: int64(p.u64())}
+	r := GrantRequest{Pair: p.name(), Epoch: p.u64(), Base: p.u64(), Empty: p.bool(), Echo: int64(p.u64())}
 	return r, p.done(TypeGrantRequest)
 }
 
 // Append appends the frame to dst.
 func (a GrantAnswer) Append(dst []byte) []byte {
 	at := len(dst)
-	dst = appendString(begin(dst, TypeGrantAnswer), a.Pair)
+	dst = appendName(begin(dst, TypeGrantAnswer), a.Pair)
 	dst = binary.BigEndian.AppendUint64(dst, a.Epoch)
 	dst = binary.BigEndian.AppendUint64(dst, a.Held)
 	dst = appendBool(appendBool(dst, a.Granted), a.Against)
@@ -65,7 +66,7 @@ func (a GrantAnswer) Append(dst []byte) []byte {
 // ParseGrantAnswer reads the body of a GrantAnswer.
 func ParseGrantAnswer(body []byte) (GrantAnswer, error) {
 	p := parser{b: body}
-	a := GrantAnswer{Pair: p.string(), Epoch: p.u64(), Held: p.u64(), Granted: p.bool(), Against: p.bool(), Why: p.string()}
+	a := GrantAnswer{Pair: p.name(), Epoch: p.u64(), Held: p.u64(), Granted: p.bool(), Against: p.bool(), Why: p.string()}
 	return a, p.done(TypeGrantAnswer)
 }
 
@@ -75,7 +76,7 @@ func (n Notice) Append(dst []byte) []byte { return appendPairEpoch(dst, TypeNoti
 // ParseNotice reads the body of a Notice.
 func ParseNotice(body []byte) (Notice, error) {
 	p := parser{b: body}
-	n := Notice{Pair: p.string(), Epoch: p.u64()}
+	n := Notice{Pair: p.name(), Epoch: p.u64()}
 	return n, p.done(TypeNotice)
 }
 
@@ -85,12 +86,12 @@ func (s Silence) Append(dst []byte) []byte { return appendPairEpoch(dst, TypeSil
 // ParseSilence reads the body of a Silence.
 func ParseSilence(body []byte) (Silence, error) {
 	p := parser{b: body}
-	s := Silence{Pair: p.string(), Epoch: p.u64()}
+	s := Silence{Pair: p.name(), Epoch: p.u64()}
 	return s, p.done(TypeSilence)
 }
 
 func appendPairEpoch(dst []byte, t Type, pair string, epoch uint64) []byte {
 	at := len(dst)
-	dst = appendString(begin(dst, t), pair)
+	dst = appendName(begin(dst, t), pair)
 	return end(binary.BigEndian.AppendUint64(dst, epoch), at)
 }

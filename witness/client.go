@@ -17,7 +17,7 @@ const redial = 100 * time.Millisecond
 // ClientConfig is what NewClient needs.
 type ClientConfig struct {
 	Self, Witness netip.AddrPort // Self's port is not used
-	Pair          string         // as the Server's Config.Pairs names it
+	Pair          string         // the group that it is about, as the Server's Config.Pairs names it
 	Keys          replication.Keys
 	Hello         func() replication.Hello     // asked at each connection
 	Beat          func() replication.Heartbeat // asked for Epoch, Role and Flags at each beat
@@ -109,7 +109,9 @@ func (c *Client) dial(ctx context.Context) (*conn, error) {
 	if err != nil {
 		return nil, err
 	}
-	return greet(ctx, nc, c.cfg.Keys, c.cfg.Hello(), false)
+	ours := c.cfg.Hello()
+	ours.Group = c.cfg.Pair
+	return greet(ctx, nc, c.cfg.Keys, ours, nil)
 }
 
 // session beats on one connection until it breaks.
@@ -157,40 +159,26 @@ func (c *Client) read(conn *conn) error {
 		}
 		conn.raw.Close()
 	}()
-	for {
-		f, err := conn.rd.Next()
-		if err != nil {
-			return err
-		}
-		switch f.Type {
-		case replication.TypeHeartbeat:
-			h, err := replication.ParseHeartbeat(f.Body)
-			if err != nil {
-				return err
-			}
-			now := int64(time.Since(c.start))
-			c.heard.Store(now)
-			c.echo.Store(h.Sent)
-			c.rtt.Store(now - h.Echo)
-			if !up {
-				up = true
-				c.conn.Store(conn)
-				c.cfg.Handler.Witness(true)
-			}
-		case replication.TypeGrantAnswer:
-			a, err := replication.ParseGrantAnswer(f.Body)
-			if err != nil {
-				return err
-			}
-			c.cfg.Handler.Answer(a)
-		case replication.TypeNotice:
-			n, err := replication.ParseNotice(f.Body)
-			if err != nil {
-				return err
-			}
-			c.cfg.Handler.Notice(n)
-		default:
-			return replication.ErrFrame
+	there := func(h replication.Heartbeat) {
+		now := int64(time.Since(c.start))
+		c.heard.Store(now)
+		c.echo.Store(h.Sent)
+		c.rtt.Store(now - h.Echo)
+		if !up {
+			up = true
+			c.conn.Store(conn)
+			c.cfg.Handler.Witness(true)
 		}
 	}
+	return conn.read(func(f replication.Frame) error {
+		switch f.Type {
+		case replication.TypeHeartbeat:
+			return with(f, replication.ParseHeartbeat, there)
+		case replication.TypeGrantAnswer:
+			return with(f, replication.ParseGrantAnswer, c.cfg.Handler.Answer)
+		case replication.TypeNotice:
+			return with(f, replication.ParseNotice, c.cfg.Handler.Notice)
+		}
+		return replication.ErrFrame
+	})
 }

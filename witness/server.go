@@ -17,9 +17,9 @@ import (
 )
 
 const (
-	tick       = 10 * time.Millisecond
-	maxClients = 64                     // connections at once, handshakes included
-	freshness  = 250 * time.Millisecond // a request older than this is of no claim any more
+	tick          = 10 * time.Millisecond
+	moreThanNodes = 64                     // connections in their handshake, or of an earlier run of a node
+	freshness     = 250 * time.Millisecond // a request older than this is of no claim any more
 )
 
 // Config is what New needs.
@@ -27,7 +27,7 @@ type Config struct {
 	Listen       netip.AddrPort
 	Keys         replication.Keys
 	Hello        func() replication.Hello
-	Pairs        map[string][]string       // the nodes of each pair
+	Pairs        map[string][]string       // the nodes of each group, by replication.Hello's Group
 	Grants       map[string]takeover.Grant // what the disk holds, by pair
 	SuspectAfter time.Duration
 	HangTimeout  time.Duration
@@ -45,17 +45,20 @@ type Server struct {
 	writes chan write
 
 	pairs map[string]*takeover.Witness // Run's loop only, as is conns
-	conns map[string]*conn             // by node
+	conns map[member]*conn
 
 	mu     sync.Mutex
 	grants map[string]takeover.Grant // on disk
-	nodes  map[string]bool           // connected
+	nodes  map[member]bool           // connected
 }
+
+// member is a node as one of a pair: each connection is of one.
+type member struct{ pair, node string }
 
 // event is what a connection or the disk has to say.
 type event struct {
-	pair string // empty: every pair of the node
-	conn *conn
+	pair string
+	conn *conn // nil: the disk's
 	ev   takeover.WitnessEvent
 }
 
@@ -67,7 +70,7 @@ type write struct {
 // New returns a Server that does nothing until Run.
 func New(cfg Config) *Server {
 	s := &Server{cfg: cfg, start: time.Now(), events: make(chan event, 1024), writes: make(chan write, 64),
-		pairs: map[string]*takeover.Witness{}, conns: map[string]*conn{}, grants: map[string]takeover.Grant{}, nodes: map[string]bool{}}
+		pairs: map[string]*takeover.Witness{}, conns: map[member]*conn{}, grants: map[string]takeover.Grant{}, nodes: map[member]bool{}}
 	maps.Copy(s.grants, cfg.Grants)
 	for pair := range cfg.Pairs {
 		s.pairs[pair] = takeover.NewWitness(takeover.WitnessConfig{SuspectAfter: cfg.SuspectAfter,
@@ -83,11 +86,11 @@ func (s *Server) Grant(pair string) takeover.Grant {
 	return s.grants[pair]
 }
 
-// Connected reports whether a node is connected.
-func (s *Server) Connected(node string) bool {
+// Connected reports whether a node is connected as one of a group.
+func (s *Server) Connected(group, node string) bool {
 	s.mu.Lock()
 	defer s.mu.Unlock()
-	return s.nodes[node]
+	return s.nodes[member{group, node}]
 }
 
 func (s *Server) now() time.Duration { return time.Since(s.start) }
@@ -131,32 +134,28 @@ func (s *Server) loop(ctx context.Context) {
 }
 
 func (s *Server) take(e event) {
-	node := e.ev.Node
+	m := member{e.pair, e.ev.Node}
 	switch {
 	case e.ev.Kind == takeover.NodeUp:
-		if old := s.conns[node]; old != nil {
+		if old := s.conns[m]; old != nil {
 			old.raw.Close()
 		}
-		s.conns[node] = e.conn
-		s.connected(node, true)
-	case e.conn != nil && s.conns[node] != e.conn:
+		s.conns[m] = e.conn
+		s.connected(m, true)
+	case e.conn != nil && s.conns[m] != e.conn:
 		return // of a connection that was replaced
 	case e.ev.Kind == takeover.NodeDown:
-		delete(s.conns, node)
-		s.connected(node, false)
+		delete(s.conns, m)
+		s.connected(m, false)
 	}
-	for pair, nodes := range s.cfg.Pairs {
-		if e.pair == pair || e.pair == "" && slices.Contains(nodes, node) {
-			s.step(pair, e.ev)
-		}
-	}
+	s.step(e.pair, e.ev)
 }
 
-func (s *Server) connected(node string, up bool) {
+func (s *Server) connected(m member, up bool) {
 	s.mu.Lock()
-	s.nodes[node] = up
+	s.nodes[m] = up
 	s.mu.Unlock()
-	s.cfg.Log.Info("node", "node", node, "connected", up)
+	s.cfg.Log.Info("node", "pair", m.pair, "node", m.node, "connected", up)
 }
 
 func (s *Server) step(pair string, ev takeover.WitnessEvent) {
@@ -171,16 +170,16 @@ func (s *Server) step(pair string, ev takeover.WitnessEvent) {
 				level = slog.LevelInfo
 			}
 			s.cfg.Log.Log(context.Background(), level, "claim", "pair", pair, "node", a.Node, "epoch", a.Epoch, "granted", a.Granted, "held", a.Held, "why", a.Why)
-			s.send(a, replication.GrantAnswer{Pair: pair, Epoch: uint64(a.Epoch), Held: uint64(a.Held),
+			s.send(pair, a, replication.GrantAnswer{Pair: pair, Epoch: uint64(a.Epoch), Held: uint64(a.Held),
 				Granted: a.Granted, Against: a.Against, Why: a.Why}.Append(nil))
 		case takeover.Notify:
-			s.send(a, replication.Notice{Pair: pair, Epoch: uint64(a.Epoch)}.Append(nil))
+			s.send(pair, a, replication.Notice{Pair: pair, Epoch: uint64(a.Epoch)}.Append(nil))
 		}
 	}
 }
 
-func (s *Server) send(a takeover.WitnessAction, frame []byte) {
-	c := s.conns[a.Node]
+func (s *Server) send(pair string, a takeover.WitnessAction, frame []byte) {
+	c := s.conns[member{pair, a.Node}]
 	if c == nil || takeover.Boot(c.hello.Boot) != a.Boot {
 		return // it asks again when it is back
 	}
@@ -225,7 +224,11 @@ func (s *Server) post(ctx context.Context, e event) {
 func (s *Server) accept(ctx context.Context, ln net.Listener) {
 	var wg sync.WaitGroup
 	defer wg.Wait()
-	slots := make(chan struct{}, maxClients)
+	most := moreThanNodes
+	for _, nodes := range s.cfg.Pairs {
+		most += len(nodes)
+	}
+	slots := make(chan struct{}, most)
 	for {
 		nc, err := ln.Accept()
 		if err != nil {
@@ -252,11 +255,11 @@ func (s *Server) accept(ctx context.Context, ln net.Listener) {
 	}
 }
 
-// serve takes what one node says.
+// serve takes what one node says of one group.
 func (s *Server) serve(ctx context.Context, nc net.Conn) {
-	c, err := greet(ctx, nc, s.cfg.Keys, s.cfg.Hello(), true)
+	c, err := greet(ctx, nc, s.cfg.Keys, s.cfg.Hello(), s.knows)
 	if err != nil {
-		level := slog.LevelDebug // a stranger, or a probe
+		level := slog.LevelDebug // a stranger, a probe, or a query
 		if errors.Is(err, ErrConfig) || errors.Is(err, replication.ErrSecret) || errors.Is(err, replication.ErrVersion) {
 			level = slog.LevelWarn
 		}
@@ -265,71 +268,44 @@ func (s *Server) serve(ctx context.Context, nc net.Conn) {
 	}
 	defer context.AfterFunc(ctx, func() { nc.Close() })()
 	defer nc.Close()
-	base := takeover.WitnessEvent{Node: c.hello.Node, Boot: takeover.Boot(c.hello.Boot)}
-	if !s.knows(base.Node) {
-		s.cfg.Log.Warn("connection turned away: no service names that node", "node", base.Node)
-		return
+	say := func(ev takeover.WitnessEvent) {
+		ev.Node, ev.Boot = c.hello.Node, takeover.Boot(c.hello.Boot)
+		s.post(ctx, event{c.hello.Group, c, ev})
 	}
-	say := func(pair string, kind takeover.WitnessKind, fill func(*takeover.WitnessEvent)) {
-		ev := base
-		ev.Kind = kind
-		fill(&ev)
-		s.post(ctx, event{pair, c, ev})
-	}
-	say("", takeover.NodeUp, func(*takeover.WitnessEvent) {})
-	err = s.read(c, say)
-	s.cfg.Log.Debug("connection ended", "node", base.Node, "error", err)
-	say("", takeover.NodeDown, func(*takeover.WitnessEvent) {})
+	say(takeover.WitnessEvent{Kind: takeover.NodeUp})
+	err = c.read(func(f replication.Frame) error { return s.frame(c, f, say) })
+	s.cfg.Log.Debug("connection ended", "pair", c.hello.Group, "node", c.hello.Node, "error", err)
+	say(takeover.WitnessEvent{Kind: takeover.NodeDown})
 }
 
-func (s *Server) knows(node string) bool {
-	for _, nodes := range s.cfg.Pairs {
-		if slices.Contains(nodes, node) {
-			return true
-		}
-	}
-	return false
-}
+func (s *Server) knows(pair, node string) bool { return slices.Contains(s.cfg.Pairs[pair], node) }
 
-// read turns a node's frames into events until the connection ends.
-func (s *Server) read(c *conn, say func(string, takeover.WitnessKind, func(*takeover.WitnessEvent))) error {
-	for {
-		f, err := c.rd.Next()
+// frame turns one frame of a node into an event. What it says of another pair than the
+// connection's is passed over.
+func (s *Server) frame(c *conn, f replication.Frame, say func(takeover.WitnessEvent)) error {
+	switch f.Type {
+	case replication.TypeHeartbeat:
+		h, err := replication.ParseHeartbeat(f.Body)
 		if err != nil {
 			return err
 		}
-		switch f.Type {
-		case replication.TypeHeartbeat:
-			h, err := replication.ParseHeartbeat(f.Body)
-			if err != nil {
-				return err
+		say(takeover.WitnessEvent{Kind: takeover.NodeBeat, View: View(h)})
+		return c.send(replication.Heartbeat{Seq: h.Seq, Sent: int64(s.now()), Echo: h.Sent, Role: replication.RoleWitness}.Append(nil))
+	case replication.TypeGrantRequest:
+		return with(f, replication.ParseGrantRequest, func(r replication.GrantRequest) {
+			if age := s.now() - time.Duration(r.Echo); age <= freshness && age >= 0 && r.Pair == c.hello.Group {
+				say(takeover.WitnessEvent{Kind: takeover.GrantAsked, Epoch: takeover.Epoch(r.Epoch),
+					Base: takeover.Epoch(r.Base), Empty: r.Empty})
 			}
-			say("", takeover.NodeBeat, func(ev *takeover.WitnessEvent) { ev.View = View(h) })
-			reply := replication.Heartbeat{Seq: h.Seq, Sent: int64(s.now()), Echo: h.Sent, Role: replication.RoleWitness}
-			if err := c.send(reply.Append(nil)); err != nil {
-				return err
+		})
+	case replication.TypeSilence:
+		return with(f, replication.ParseSilence, func(m replication.Silence) {
+			if m.Pair == c.hello.Group {
+				say(takeover.WitnessEvent{Kind: takeover.NodeSilent, Epoch: takeover.Epoch(m.Epoch)})
 			}
-		case replication.TypeGrantRequest:
-			r, err := replication.ParseGrantRequest(f.Body)
-			if err != nil {
-				return err
-			}
-			if age := s.now() - time.Duration(r.Echo); age > freshness || age < 0 || !slices.Contains(s.cfg.Pairs[r.Pair], c.hello.Node) {
-				continue
-			}
-			say(r.Pair, takeover.GrantAsked, func(ev *takeover.WitnessEvent) {
-				ev.Epoch, ev.Base, ev.Empty = takeover.Epoch(r.Epoch), takeover.Epoch(r.Base), r.Empty
-			})
-		case replication.TypeSilence:
-			m, err := replication.ParseSilence(f.Body)
-			if err != nil {
-				return err
-			}
-			say(m.Pair, takeover.NodeSilent, func(ev *takeover.WitnessEvent) { ev.Epoch = takeover.Epoch(m.Epoch) })
-		default:
-			return replication.ErrFrame
-		}
+		})
 	}
+	return replication.ErrFrame
 }
 
 // View reads what a heartbeat says of its sender.
@@ -337,5 +313,6 @@ func View(h replication.Heartbeat) takeover.View {
 	roles := map[replication.Role]takeover.Role{replication.RolePrimary: takeover.Primary, replication.RoleBackup: takeover.Backup,
 		replication.RoleSole: takeover.Sole, replication.RoleFenced: takeover.Fenced}
 	return takeover.View{Epoch: takeover.Epoch(h.Epoch), Role: roles[h.Role],
-		Owner: h.Flags&replication.FlagOwner != 0, Paired: h.Flags&replication.FlagPaired != 0}
+		Owner: h.Flags&replication.FlagOwner != 0, Paired: h.Flags&replication.FlagPaired != 0,
+		Chosen: h.Flags&replication.FlagChosen != 0}
 }

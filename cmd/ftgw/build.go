@@ -143,6 +143,8 @@ func (n *node) buildSession(keys replication.Keys) {
 	n.link = link.New(link.Config{
 		Self:      netip.AddrPortFrom(n.self.Address, n.cfg.SessionPort),
 		Peer:      netip.AddrPortFrom(n.peer.Address, n.cfg.SessionPort),
+		Group:     n.pair,
+		PeerName:  n.peer.Name,
 		Keys:      keys,
 		Hello:     n.hello,
 		Beat:      n.beat,
@@ -151,6 +153,8 @@ func (n *node) buildSession(keys replication.Keys) {
 		Log:       n.log,
 		Handler:   s,
 	})
+	n.port = link.NewPort(link.PortConfig{Self: netip.AddrPortFrom(n.self.Address, n.cfg.SessionPort), Keys: keys, Log: n.log})
+	n.port.Add(n.link)
 }
 
 func (n *node) hello() replication.Hello {
@@ -211,7 +215,7 @@ func (n *node) buildServices(ctx context.Context, undo *undoList) error {
 
 func (n *node) newGossip(ctx context.Context, keys replication.Keys) (*membership.Cluster, error) {
 	return membership.New(gossipConfig(n.cfg, keys, n.log, gossip{n: n, ctx: ctx}, func() membership.Meta {
-		return membership.Meta{Boot: membership.BootID(n.boot), Epoch: uint64(n.dir.epoch())}
+		return membership.Meta{Boot: membership.BootID(n.boot)}
 	}))
 }
 

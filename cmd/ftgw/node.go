@@ -55,6 +55,7 @@ type node struct {
 
 	data    *datapath
 	dir     *director
+	port    *link.Port
 	link    *link.Link
 	gossip  *membership.Cluster
 	witness *witness.Client // nil: there is none
@@ -177,6 +178,7 @@ func (n *node) run(ctx context.Context) error {
 		part(func(ctx context.Context) error { return w.queue.Run(ctx, n.data.handler(w.in)) })
 	}
 	part(n.dir.Run)
+	part(n.port.Run)
 	part(n.link.Run)
 	part(n.gossip.Run)
 	part(n.arp.Run)

@@ -120,12 +120,12 @@ type gossip struct {
 
 var _ membership.Handler = gossip{}
 
-func (g gossip) Alive(name string, m membership.Meta)   { g.heard(name, m) }
-func (g gossip) Updated(name string, m membership.Meta) { g.heard(name, m) }
+func (g gossip) Alive(name string, _ membership.Meta)   { g.heard(name) }
+func (g gossip) Updated(name string, _ membership.Meta) { g.heard(name) }
 
-func (g gossip) heard(name string, m membership.Meta) {
+func (g gossip) heard(name string) {
 	if name == g.n.peer.Name {
-		g.n.dir.post(g.ctx, takeover.Event{Kind: takeover.Sign, Epoch: takeover.Epoch(m.Epoch)})
+		g.n.dir.post(g.ctx, takeover.Event{Kind: takeover.Sign})
 	}
 }
 

@@ -51,8 +51,8 @@ func (n *node) drops() map[string]uint64 {
 		m["queue-socket-full"] += q.SocketFull
 		m["queue-unanswered"] += q.Unanswered
 	}
-	if l := n.link.Status(); l.Strangers > 0 {
-		m["session-stranger"] = l.Strangers
+	if s := n.port.Strangers(); s > 0 {
+		m["session-stranger"] = s
 	}
 	return m
 }

@@ -87,11 +87,13 @@ func (w *witnessNode) status() Status {
 		if n.Witness {
 			continue
 		}
-		state := "dead"
-		if w.server.Connected(n.Name) {
-			state = "alive"
-		} else {
-			s.Warnings = append(s.Warnings, fmt.Sprintf("node %s is not connected to this witness: it cannot claim until it is", n.Name))
+		state := "alive"
+		for _, v := range w.cfg.Services {
+			if v.Has(n.Name) && !w.server.Connected(pairName(v), n.Name) {
+				state = "dead"
+				s.Warnings = append(s.Warnings, fmt.Sprintf("node %s is not connected to this witness: it cannot claim until it is", n.Name))
+				break
+			}
 		}
 		s.Peers = append(s.Peers, PeerStatus{Name: n.Name, State: state})
 	}

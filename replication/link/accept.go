@@ -7,13 +7,15 @@ import (
 	"fmt"
 	"net"
 	"sync"
-	"time"
 
 	"github.com/ftgw/ftgw/replication"
 )
 
-// maxGreeting bounds the incoming connections that are in their handshake at once.
-const maxGreeting = 32
+// What a connection ends with that is nobody's fault.
+var (
+	errAsked   = errors.New("link: a query, answered")
+	errOurCall = errors.New("link: the peer dials, though it is this node that does")
+)
 
 // reception is the accepting side's state: a control connection that waits for its bulk.
 type reception struct {
@@ -22,117 +24,91 @@ type reception struct {
 	session uint64
 }
 
-// accept greets connections until ctx ends and ln is closed. The node that dials accepts
-// only to be seen listening (Probe).
-func (l *Link) accept(ctx context.Context, ln net.Listener) {
-	var wg sync.WaitGroup
-	defer wg.Wait()
-	var rec reception
-	defer rec.replace(nil, 0)
-	slots := make(chan struct{}, maxGreeting)
-	for {
-		nc, err := ln.Accept()
-		if err != nil {
-			if ctx.Err() != nil || errors.Is(err, net.ErrClosed) {
-				return
-			}
-			l.log.Error("accept the peer's session", "err", err)
-			select { // out of descriptors: not a reason to spin
-			case <-time.After(lastBackoff):
-			case <-ctx.Done():
-			}
-			continue
-		}
-		from := nc.RemoteAddr().(*net.TCPAddr).AddrPort().Addr().Unmap()
-		if l.dials() || from.WithZone("") != l.cfg.Peer.Addr().Unmap().WithZone("") {
-			nc.Close()
-			if !l.dials() {
-				l.counts.strangers.Add(1)
-			}
-			continue
-		}
-		select {
-		case slots <- struct{}{}:
-		default:
-			nc.Close()
-			l.counts.strangers.Add(1)
-			continue
-		}
-		wg.Go(func() {
-			defer func() { <-slots }()
-			l.greet(ctx, nc, &rec)
-		})
-	}
-}
-
 // greet takes one incoming connection as far as a pair, or closes it.
-func (l *Link) greet(ctx context.Context, nc net.Conn, rec *reception) {
+func (p *Port) greet(ctx context.Context, nc net.Conn, from *caller) {
 	stop := context.AfterFunc(ctx, func() { nc.Close() })
-	p, err := l.welcome(ctx, nc, rec)
+	theirs, l, whole, err := p.welcome(ctx, nc, from)
 	stop()
 	switch why := refusal(err); {
-	case err == nil && p != nil:
-		l.establish(ctx, p)
+	case err == nil && whole != nil:
+		ctx, cancel := context.WithTimeout(ctx, helloTimeout) // a link that does not run takes nothing
+		defer cancel()
+		l.establish(ctx, whole)
 		return
 	case err == nil:
 		return // control, waiting for bulk
+	case theirs.Channel == replication.Query || errors.Is(err, errOurCall):
+		// Who asked has its answer.
 	case wasReset(err) || ctx.Err() != nil:
 		// A probe, or a peer that changed its mind.
 	case why != nil && !errors.As(err, new(tls.RecordHeaderError)):
-		l.refuse(why)
+		from.refuse(theirs, why)
 	default:
-		l.counts.strangers.Add(1)
-		l.log.Debug("connection turned away", "from", nc.RemoteAddr().String(), "err", err)
+		p.strangers.Add(1)
+		p.cfg.Log.Debug("connection turned away", "from", nc.RemoteAddr().String(), "err", err)
 	}
 	nc.Close()
 }
 
-// welcome reads the caller's hello and answers with ours, also where it will be refused, so
-// that both sides can name the reason. It returns a pair once it is complete.
-func (l *Link) welcome(ctx context.Context, nc net.Conn, rec *reception) (*pair, error) {
-	c, err := l.secure(ctx, nc, true)
+// welcome reads the caller's hello and answers with that of the link it is for, also where it
+// will be refused, so that both sides can name the reason. It returns a pair once it is whole.
+func (p *Port) welcome(ctx context.Context, nc net.Conn, from *caller) (theirs replication.Hello, l *Link, whole *pair, err error) {
+	c, err := secure(ctx, nc, p.cfg.Keys, true)
 	if err != nil {
-		return nil, err
+		return theirs, nil, nil, err
 	}
-	theirs, err := c.readHello()
+	theirs, err = c.readHello()
 	if err != nil && !errors.Is(err, replication.ErrVersion) {
+		return theirs, nil, nil, err
+	}
+	l = from.find(theirs)
+	ours := l.ownHello(theirs.Channel, theirs.Session)
+	switch {
+	case err != nil:
+	case l.cfg.Group != theirs.Group:
+		err = fmt.Errorf("%w (node %q asks for group %q, which this node does not share with it)", ErrConfig, theirs.Node, theirs.Group)
+	default:
+		err = l.check(ours, theirs)
+	}
+	switch {
+	case err == nil && theirs.Channel == replication.Query:
+		err = errors.Join(errAsked, c.writeHello(ours))
+	case err != nil:
+		ours.Channel = max(ours.Channel, replication.Control)
+		err = errors.Join(err, c.writeHello(ours))
+	case l.dials():
+		err = errOurCall
+	default:
+		whole, err = l.join(c, ours, theirs)
+	}
+	return theirs, l, whole, err
+}
+
+// join makes an accepted connection part of the session: a half that waits, or the bulk that
+// makes it whole.
+func (l *Link) join(c *conn, ours, theirs replication.Hello) (whole *pair, err error) {
+	if err := c.ready(); err != nil {
 		return nil, err
 	}
-	ours := l.ownHello(theirs.Channel, theirs.Session)
-	if err == nil {
-		err = check(ours, theirs)
-	}
-	if err != nil {
-		ours.Channel = max(ours.Channel, replication.Control)
-		return nil, errors.Join(err, c.writeHello(ours))
-	}
-	var p *pair
 	if theirs.Channel == replication.Control {
-		if err := c.ready(); err != nil {
-			return nil, err
-		}
 		// Before the answer: the caller dials bulk as soon as it has it.
-		rec.replace(&pair{control: c, hello: theirs, ours: ours, ended: make(chan struct{})}, theirs.Session)
-	} else if p = rec.take(theirs); p == nil {
+		l.half.replace(&pair{control: c, hello: theirs, ours: ours, skew: skew(theirs), ended: make(chan struct{})}, theirs.Session)
+		return nil, c.answer(ours)
+	}
+	p := l.half.take(theirs)
+	if p == nil {
 		return nil, fmt.Errorf("%w: bulk connection without its control", replication.ErrFrame)
 	}
+	p.bulk = c
 	if err := c.answer(ours); err != nil {
-		if p != nil {
-			p.control.raw.Close()
-		}
+		p.close()
 		return nil, err
-	}
-	if p != nil {
-		p.bulk = c
 	}
 	return p, nil
 }
 
-// answer writes the last hello and ends the phase.
+// answer writes the last hello, and ends the phase.
 func (c *conn) answer(h replication.Hello) error {
-	if err := c.ready(); err != nil {
-		return err
-	}
 	if err := c.writeHello(h); err != nil {
 		return err
 	}

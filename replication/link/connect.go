@@ -6,6 +6,7 @@ import (
 	"encoding/binary"
 	"errors"
 	"fmt"
+	"net"
 	"time"
 
 	"github.com/ftgw/ftgw/replication"
@@ -64,6 +65,7 @@ func (l *Link) connect(ctx context.Context) (*pair, error) {
 	if p.control, p.ours, p.hello, err = l.call(ctx, replication.Control, session); err != nil {
 		return nil, err
 	}
+	p.skew = skew(p.hello)
 	var h replication.Hello
 	if p.bulk, _, h, err = l.call(ctx, replication.Bulk, session); err == nil && h.Boot != p.hello.Boot {
 		p.bulk.raw.Close()
@@ -84,28 +86,34 @@ func (l *Link) call(ctx context.Context, ch replication.Channel, session uint64)
 	if err != nil {
 		return nil, ours, theirs, err
 	}
+	c, ours, theirs, err = exchange(ctx, nc, l.cfg.Keys, func() replication.Hello { return l.ownHello(ch, session) })
+	if err == nil {
+		err = l.check(ours, theirs)
+	}
+	if err == nil && (theirs.Channel != ch || theirs.Session != session) {
+		err = fmt.Errorf("%w: hello of another session", replication.ErrFrame)
+	}
+	if err == nil {
+		err = c.ready()
+	}
+	if err != nil {
+		nc.Close()
+		return nil, ours, theirs, fmt.Errorf("%v connection: %w", ch, err)
+	}
+	return c, ours, theirs, nil
+}
+
+// exchange runs TLS on a dialed connection and exchanges hellos, this side first. It leaves nc
+// open.
+func exchange(ctx context.Context, nc net.Conn, keys replication.Keys, hello func() replication.Hello) (c *conn, ours, theirs replication.Hello, err error) {
 	defer context.AfterFunc(ctx, func() { nc.Close() })()
-	defer func() {
-		if err != nil {
-			nc.Close()
-			err = fmt.Errorf("%v connection: %w", ch, err)
-		}
-	}()
-	if c, err = l.secure(ctx, nc, false); err != nil {
+	if c, err = secure(ctx, nc, keys, false); err != nil {
 		return nil, ours, theirs, err
 	}
-	ours = l.ownHello(ch, session)
+	ours = hello()
 	if err = c.writeHello(ours); err != nil {
 		return nil, ours, theirs, err
 	}
-	if theirs, err = c.readHello(); err != nil {
-		return nil, ours, theirs, err
-	}
-	if err = check(ours, theirs); err != nil {
-		return nil, ours, theirs, err
-	}
-	if theirs.Channel != ch || theirs.Session != session {
-		return nil, ours, theirs, fmt.Errorf("%w: hello of another session", replication.ErrFrame)
-	}
-	return c, ours, theirs, c.ready()
+	theirs, err = c.readHello()
+	return c, ours, theirs, err
 }

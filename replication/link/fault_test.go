@@ -213,6 +213,16 @@ func TestRefusals(t *testing.T) {
 	}
 }
 
+// counted waits until a host's port has turned away so many.
+func (h *host) counted(t *testing.T, strangers uint64) {
+	t.Helper()
+	for end := time.Now().Add(patience); h.port.Strangers() < strangers; time.Sleep(time.Millisecond) {
+		if time.Now().After(end) {
+			t.Fatalf("waited %v, %d strangers, want %d", patience, h.port.Strangers(), strangers)
+		}
+	}
+}
+
 // waitStatus polls, because a refusal is told to nobody but Status.
 func waitStatus(t *testing.T, h *host, ok func(Status) bool) Status {
 	t.Helper()
@@ -228,7 +238,7 @@ func waitStatus(t *testing.T, h *host, ok func(Status) bool) Status {
 	}
 }
 
-// TestVersion speaks version 2 to the acceptor under the right key.
+// TestVersion speaks the next version to the acceptor under the right key.
 func TestVersion(t *testing.T) {
 	low, high := addrs(t)
 	b := newHost(t, "b", high, low)
@@ -271,7 +281,7 @@ func TestStrangers(t *testing.T) {
 		nc.Write(random(5000)) // a reset on the way is as good as an end
 		io.Copy(io.Discard, nc)
 	}
-	waitStatus(t, b, func(s Status) bool { return s.Strangers >= 2 })
+	b.counted(t, 2)
 	// Under the right key, but without manners.
 	nc := stranger(t, a.cfg.Self, b.cfg.Self)
 	c := tls.Client(nc, replication.TLSConfig(keys(t, 1), false))
@@ -338,7 +348,7 @@ func TestProbe(t *testing.T) {
 		t.Errorf("nobody listens: refused %v, error %v", refused, err)
 	}
 	for _, at := range []netip.AddrPort{low, high} {
-		h := newHost(t, "h", at, map[bool]netip.AddrPort{true: high, false: low}[at == low])
+		h := newHost(t, "a", at, map[bool]netip.AddrPort{true: high, false: low}[at == low])
 		h.start(t)
 		stranger(t, low, at).Close()
 		if refused, err := Probe(t.Context(), at); refused || err != nil {
@@ -358,7 +368,7 @@ func TestRunNeedsItsAddress(t *testing.T) {
 		t.Error("a link to itself ran")
 	}
 	foreign := netip.MustParseAddrPort("192.0.2.1:7000")
-	if err := newHost(t, "a", foreign, low).Run(t.Context()); err == nil {
-		t.Error("a link ran on an address that is not ours")
+	if err := newHost(t, "a", foreign, low).port.Run(t.Context()); err == nil {
+		t.Error("a port ran on an address that is not ours")
 	}
 }

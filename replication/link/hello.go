@@ -22,6 +22,8 @@ var (
 	ErrConfig = errors.New("link: the peer has another config: install the same ftgw.toml on both nodes and reload")
 	// ErrSelf is a peer that bears this node's own name or boot ID.
 	ErrSelf = errors.New("link: the peer answers as this very node: check the addresses and names of the [[node]] tables, and --name")
+	// ErrName is a peer that bears another node's name.
+	ErrName = errors.New("link: another node answers at the peer's address: check the addresses of the [[node]] tables, and name and --name on that host")
 )
 
 // conn is one authenticated connection.
@@ -36,6 +38,7 @@ type pair struct {
 	control, bulk *conn
 	hello         replication.Hello // the peer's, of control
 	ours          replication.Hello
+	skew          time.Duration
 	ended         chan struct{} // closed when the session is over
 }
 
@@ -45,13 +48,13 @@ func (p *pair) close() {
 }
 
 // secure runs the TLS handshake on nc and prepares for hellos, all within helloTimeout.
-func (l *Link) secure(ctx context.Context, nc net.Conn, server bool) (*conn, error) {
+func secure(ctx context.Context, nc net.Conn, keys replication.Keys, server bool) (*conn, error) {
 	if err := nc.SetDeadline(time.Now().Add(helloTimeout)); err != nil {
 		return nil, err
 	}
 	raw := &corked{Conn: nc, in: make([]byte, readAhead)}
 	c := &conn{raw: raw}
-	if cfg := replication.TLSConfig(l.cfg.Keys, server); server {
+	if cfg := replication.TLSConfig(keys, server); server {
 		c.tls = tls.Server(raw, cfg)
 	} else {
 		c.tls = tls.Client(raw, cfg)
@@ -71,6 +74,7 @@ func (c *conn) ready() error {
 // ownHello is what this node says on one connection.
 func (l *Link) ownHello(ch replication.Channel, session uint64) replication.Hello {
 	h := l.cfg.Hello()
+	h.Group, h.Wall = l.cfg.Group, time.Now().UnixMilli()
 	h.Channel, h.Session = ch, session
 	l.in.Lock()
 	h.Got, h.GotBoot = l.in.got, l.in.boot
@@ -94,11 +98,28 @@ func (c *conn) readHello() (replication.Hello, error) {
 	return replication.ParseHello(f.Body)
 }
 
+// skew is how far the clock of the hello's sender is ahead of ours, but for the time under way.
+func skew(h replication.Hello) time.Duration {
+	return time.UnixMilli(h.Wall).Sub(time.Now()).Round(time.Millisecond)
+}
+
 // check says why the peer's hello is not acceptable.
+func (l *Link) check(ours, theirs replication.Hello) error {
+	if err := check(ours, theirs); err != nil {
+		return err
+	}
+	if theirs.Node != l.cfg.PeerName {
+		return fmt.Errorf("%w (it is %q, expected %q)", ErrName, theirs.Node, l.cfg.PeerName)
+	}
+	return nil
+}
+
 func check(ours, theirs replication.Hello) error {
 	switch {
 	case ours.Boot == theirs.Boot || ours.Node == theirs.Node:
 		return fmt.Errorf("%w (name %q)", ErrSelf, theirs.Node)
+	case ours.Group != theirs.Group:
+		return fmt.Errorf("%w (node %q does not share group %q with this node)", ErrConfig, theirs.Node, ours.Group)
 	case ours.ConfigDigest != theirs.ConfigDigest:
 		return fmt.Errorf("%w (node %q, digest %x, here %x)", ErrConfig, theirs.Node, theirs.ConfigDigest[:4], ours.ConfigDigest[:4])
 	}
@@ -112,7 +133,7 @@ func refusal(err error) error {
 	var garbage tls.RecordHeaderError
 	switch {
 	case errors.Is(err, replication.ErrSecret), errors.Is(err, replication.ErrVersion),
-		errors.Is(err, ErrConfig), errors.Is(err, ErrSelf):
+		errors.Is(err, ErrConfig), errors.Is(err, ErrSelf), errors.Is(err, ErrName):
 		return err
 	case errors.As(err, &garbage):
 		return fmt.Errorf("link: what listens on the peer's session port does not speak TLS: check its address and what else uses the port: %w", err)

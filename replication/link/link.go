@@ -1,9 +1,11 @@
-// Package link keeps one peer's session alive: it listens and dials on the hosts' own
-// addresses, pairs a control and a bulk connection, beats, carries replication's queues over
-// them, and reconnects by itself (DESIGN §4, "Sessions").
+// Package link keeps sessions alive between the hosts' own addresses (DESIGN §4, "Sessions"). A
+// Link is one session: that with one other node of one group. It pairs a control and a bulk
+// connection, beats, carries replication's queues over them, and reconnects by itself. A Port
+// listens for all links of the process.
 //
 // The node with the lower session address dials, the other accepts; either listens, because
-// a refused connect is evidence that a process died (DESIGN §5, R). A session ends when
+// a refused connect is evidence that a process died (DESIGN §5, R), and because anybody of the
+// cluster may Ask. A session ends when
 // either connection ends or nothing came for Config.Silence; that is no death by itself.
 // Unanswered records and unacknowledged notes go again with the next session.
 //
@@ -17,7 +19,6 @@ import (
 	"context"
 	"fmt"
 	"log/slog"
-	"net"
 	"net/netip"
 	"sync"
 	"sync/atomic"
@@ -33,9 +34,11 @@ type RecordSink = replication.RecordSink
 // Config is what New needs. Zero durations take the defaults named.
 type Config struct {
 	Self, Peer netip.AddrPort // session addresses; they must differ
+	Group      string         // what the session is about; see replication.Hello
+	PeerName   string         // the other node
 	Keys       replication.Keys
 	// Hello is asked at each connection for what the node is at that moment. Boot must stay
-	// the same for the life of the process. The link fills in the last four fields. Hello
+	// the same for the life of the process. The link fills in Group and what follows it. Hello
 	// and Beat are called from several goroutines.
 	Hello func() replication.Hello
 	// Beat, if set, is asked at each heartbeat for Epoch, Role and Flags. Otherwise Hello
@@ -86,7 +89,9 @@ type Link struct {
 	}
 	bulk bulkSide
 	est  chan *pair // pairs that said hello, to Run
+	half reception
 	drop chan struct{}
+	idle atomic.Bool
 
 	in struct { // what arrived; Run's goroutines only, one session at a time
 		sync.Mutex
@@ -110,33 +115,25 @@ func New(cfg Config) *Link {
 	if cfg.Log == nil {
 		cfg.Log = slog.New(slog.DiscardHandler)
 	}
-	l := &Link{cfg: cfg, log: cfg.Log.With("peer_session", cfg.Peer.String()), start: time.Now(), est: make(chan *pair), drop: make(chan struct{}, 1)}
+	l := &Link{cfg: cfg, log: cfg.Log.With("peer_session", cfg.Peer.String(), "group", cfg.Group), start: time.Now(), est: make(chan *pair), drop: make(chan struct{}, 1)}
 	l.ctl.wake = make(chan struct{}, 1)
 	l.bulk.wake = make(chan struct{}, 1)
 	l.bulk.waits = make(map[uint64]*waiter)
 	return l
 }
 
-// Run listens, connects and keeps the session until ctx ends; what waits on control then (a
-// Leave) still goes. It returns an error only where it cannot listen. When it returns, all
-// its goroutines have, and every Store ends with ErrClosed.
+// Run keeps the session until ctx ends, which it dials or a Port hands over; what waits on control
+// then (a Leave) still goes. It returns an error only where the config cannot work. When it
+// returns, all its goroutines have, and every Store ends with ErrClosed.
 func (l *Link) Run(ctx context.Context) error {
 	defer l.closeStores()
 	if l.cfg.Self == l.cfg.Peer {
 		return fmt.Errorf("session %v: this node and its peer have the same address: give each [[node]] its own", l.cfg.Self)
 	}
-	lc := net.ListenConfig{Control: socketOptions}
-	lc.SetMultipathTCP(false)
-	ln, err := lc.Listen(ctx, "tcp", l.cfg.Self.String())
-	if err != nil {
-		return fmt.Errorf("listen for the peer's session on %v: %w: is the address this node's, and the port free?", l.cfg.Self, err)
-	}
 	ctx, cancel := context.WithCancel(ctx)
 	var wg sync.WaitGroup
 	defer wg.Wait()
-	defer ln.Close()
 	defer cancel()
-	wg.Go(func() { l.accept(ctx, ln) })
 	if l.dials() {
 		wg.Go(func() { l.dial(ctx) })
 	}

@@ -46,9 +46,10 @@ func keys(t testing.TB, seed byte) replication.Keys {
 	return k
 }
 
-// host is one end: a Handler that remembers, and its Link.
+// host is one end: a Handler that remembers, its Link, and the Port that it is alone on.
 type host struct {
 	*Link
+	port     *Port
 	mu       sync.Mutex
 	changed  *sync.Cond
 	ups      int
@@ -165,8 +166,9 @@ func newHost(t testing.TB, name string, self, peer netip.AddrPort, opts ...optio
 	h.changed = sync.NewCond(&h.mu)
 	var boot [16]byte
 	rand.Read(boot[:])
+	other := map[string]string{"a": "b", "b": "a"}[name]
 	cfg := Config{
-		Self: self, Peer: peer, Keys: keys(t, 1), Handler: h, RefusedRetry: 50 * time.Millisecond,
+		Self: self, Peer: peer, Group: "a,b", PeerName: other, Keys: keys(t, 1), Handler: h, RefusedRetry: 50 * time.Millisecond,
 		Hello: func() replication.Hello {
 			return replication.Hello{Node: name, Boot: boot, Epoch: 7, Role: replication.RolePrimary}
 		},
@@ -175,15 +177,24 @@ func newHost(t testing.TB, name string, self, peer netip.AddrPort, opts ...optio
 		o(&cfg)
 	}
 	h.Link = New(cfg)
+	h.port = NewPort(PortConfig{Self: self, Keys: cfg.Keys, Log: cfg.Log})
+	h.port.Add(h.Link)
 	return h
 }
 
-// start runs the link until the test ends or stop is called.
+// start runs port and link until the test ends or stop is called.
 func (h *host) start(t testing.TB) (stop func()) {
+	t.Helper()
+	port, link := background(t, h.port.Run), background(t, h.Run)
+	return func() { link(); port() }
+}
+
+// background runs a part until the test ends or stop is called.
+func background(t testing.TB, run func(context.Context) error) (stop func()) {
 	t.Helper()
 	ctx, cancel := context.WithCancel(context.Background())
 	done := make(chan error, 1)
-	go func() { done <- h.Run(ctx) }()
+	go func() { done <- run(ctx) }()
 	stop = sync.OnceFunc(func() {
 		cancel()
 		if err := <-done; err != nil {

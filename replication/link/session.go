@@ -50,7 +50,7 @@ func (l *Link) session(ctx context.Context, p *pair) (next *pair) {
 	p.close()
 	readers.Wait()
 	writers.Wait()
-	l.setUp(false, p.hello)
+	l.setDown()
 	l.log.Info("peer session down", "peer", p.hello.Node, "err", err, "reset", reset)
 	l.cfg.Handler.Down(err, reset)
 	close(p.ended)
@@ -86,7 +86,8 @@ func (l *Link) begin(p *pair) {
 	default:
 	}
 	l.counts.sessions.Add(1)
-	l.setUp(true, h)
+	l.setUp(p)
+	l.warnOfSkew(p)
 	l.log.Info("peer session up", "peer", h.Node, "epoch", h.Epoch, "new_boot", old != h.Boot)
 	l.cfg.Handler.Up(h)
 }

@@ -10,41 +10,47 @@ import (
 
 // Status is what the link knows at one moment.
 type Status struct {
-	Up      bool
-	Peer    replication.Hello // of the newest session; zero before the first
-	RTT     time.Duration     // 0: unknown
-	Refusal error             // why the peer is refused or refuses, with the remedy; nil: it is not
+	Up   bool
+	Peer replication.Hello // of the newest session; zero before the first
+	RTT  time.Duration     // 0: unknown
+	// Skew is the peer's wall clock minus ours when the newest session began, good to about a
+	// round trip; 0 before the first. Beyond MaxSkew it deserves a warning.
+	Skew    time.Duration
+	Refusal error // why the peer is refused or refuses, with the remedy; nil: it is not
 
-	Sessions  uint64 // sessions that came up
-	Strangers uint64 // connections turned away: another source, garbage, no hello
-	Refused   uint64 // records of the peer that the handler refused
-	Failed    uint64 // records of the peer that could not be kept
-	Repeated  uint64 // numbered frames passed over because they had come before
-	Dropped   uint64 // notes and confirmations given up; see replication.Outbox
+	Sessions uint64 // sessions that came up
+	Refused  uint64 // records of the peer that the handler refused
+	Failed   uint64 // records of the peer that could not be kept
+	Repeated uint64 // numbered frames passed over because they had come before
+	Dropped  uint64 // notes and confirmations given up; see replication.Outbox
 }
 
+// MaxSkew is how far two hosts' wall clocks may be apart before the link warns.
+const MaxSkew = 10 * time.Second
+
 type counters struct {
-	sessions, strangers, refused, failed, repeated atomic.Uint64
+	sessions, refused, failed, repeated atomic.Uint64
 }
 
 type state struct {
 	sync.Mutex
 	up      bool
 	peer    replication.Hello
+	skew    time.Duration
 	refusal error
 }
 
 // Status returns the link's state and counters.
 func (l *Link) Status() Status {
 	l.state.Lock()
-	s := Status{Up: l.state.up, Peer: l.state.peer, Refusal: l.state.refusal}
+	s := Status{Up: l.state.up, Peer: l.state.peer, Skew: l.state.skew, Refusal: l.state.refusal}
 	l.state.Unlock()
 	l.ctl.Lock()
 	s.Dropped = l.ctl.out.Dropped
 	l.ctl.Unlock()
 	s.RTT = l.RTT()
 	c := &l.counts
-	s.Sessions, s.Strangers, s.Refused = c.sessions.Load(), c.strangers.Load(), c.refused.Load()
+	s.Sessions, s.Refused = c.sessions.Load(), c.refused.Load()
 	s.Failed, s.Repeated = c.failed.Load(), c.repeated.Load()
 	return s
 }
@@ -60,11 +66,24 @@ func (l *Link) refuse(err error) {
 	}
 }
 
-func (l *Link) setUp(up bool, h replication.Hello) {
+func (l *Link) setUp(p *pair) {
 	l.state.Lock()
 	defer l.state.Unlock()
-	l.state.up = up
-	if up {
-		l.state.peer, l.state.refusal = h, nil
+	l.state.up, l.state.peer, l.state.skew, l.state.refusal = true, p.hello, p.skew, nil
+}
+
+func (l *Link) setDown() {
+	l.state.Lock()
+	defer l.state.Unlock()
+	l.state.up = false
+}
+
+// warnOfSkew says that logs, timestamps and certificates of the two hosts do not fit together.
+// Nothing here depends on the wall clock.
+func (l *Link) warnOfSkew(p *pair) {
+	if p.skew.Abs() <= MaxSkew {
+		return
 	}
+	l.log.Warn("the clocks of this host and the peer are far apart: run a time service on both (chrony, systemd-timesyncd)",
+		"peer", p.hello.Node, "peer_ahead", p.skew)
 }

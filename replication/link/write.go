@@ -19,10 +19,34 @@ func (c *conn) write(buf []byte) error {
 	return c.raw.flush()
 }
 
+// An idle link beats so much slower, but still this often within Silence.
+const (
+	idleFactor = 10
+	idleBeats  = 4
+)
+
+// period is the time between heartbeats.
+func (l *Link) period() time.Duration {
+	if !l.idle.Load() {
+		return l.cfg.Heartbeat
+	}
+	return max(l.cfg.Heartbeat, min(idleFactor*l.cfg.Heartbeat, l.cfg.Silence/idleBeats))
+}
+
+// Idle says whether the session only has to stay up: while so, heartbeats come at a tenth of
+// their rate, though at least four within Config.Silence. When that ends one goes at once. It
+// lasts from session to session and never blocks.
+func (l *Link) Idle(idle bool) {
+	if l.idle.Swap(idle) != idle {
+		wake(l.ctl.wake)
+	}
+}
+
 // writeControl sends heartbeats on time and all else at once. When ctx ends it sends what
 // still waits, for at most flushTime.
 func (l *Link) writeControl(ctx context.Context, c *conn) error {
-	tick := time.NewTicker(l.cfg.Heartbeat)
+	period := l.period()
+	tick := time.NewTicker(period)
 	defer tick.Stop()
 	w := controlWriter{l: l, c: c}
 	beat, more := true, true
@@ -37,6 +61,11 @@ func (l *Link) writeControl(ctx context.Context, c *conn) error {
 		}
 		if ctx.Err() != nil {
 			return w.last()
+		}
+		if p := l.period(); p != period {
+			tick.Reset(p)
+			beat = beat || p < period
+			period = p
 		}
 		select {
 		case <-tick.C:
