@@ -176,7 +176,7 @@ func checkTiming(f *findings, t Timing) {
 	}
 	if least := t.HangTimeout * 7 / 10; t.ConfirmTimeout < least && !f.has("timing.confirm_timeout") && !f.has("timing.hang_timeout") {
 		f.add("timing.confirm_timeout", fmt.Sprintf("choose %s or more", least),
-			"%s is too short for hang_timeout: a backup that only stood still may have all its flows taken within 0.7 of that", t.ConfirmTimeout)
+			"%s is too short for hang_timeout: a backup that stands still for 0.7 of that is not given up, and its flows must not be either", t.ConfirmTimeout)
 	}
 	for _, o := range []struct {
 		key, than string

@@ -82,7 +82,7 @@ type Timing struct {
 	Lease          time.Duration `toml:"lease"`           // how long a stopped speaker goes on speaking
 	StartWait      time.Duration `toml:"start_wait"`      // before a node alone claims an empty address
 	FenceTimeout   time.Duration `toml:"fence_timeout"`   // a fence command that takes longer has failed
-	ConfirmTimeout time.Duration `toml:"confirm_timeout"` // unconfirmed input: the flow falls to simplex
+	ConfirmTimeout time.Duration `toml:"confirm_timeout"` // unconfirmed input: the flow falls to simplex; at least 0.7 HangTimeout
 	GossipProbe    time.Duration `toml:"gossip_probe"`    // between two membership probes
 	GossipTimeout  time.Duration `toml:"gossip_timeout"`  // answer to a membership probe
 	RejoinEvery    time.Duration `toml:"rejoin_every"`    // between two attempts to heal membership

@@ -7,14 +7,11 @@ import "net/netip"
 
 // Alone tells the peer of every flow of a service that this host holds alone.
 func (t *Table) Alone(advertised netip.AddrPort, emit func(*Outcome)) {
-	var o Outcome
-	for _, f := range t.flows {
-		if f.id.Advertised == advertised && f.mode == Simplex && f.phase != opening && !f.closing {
-			o.reset()
+	t.walk(advertised, emit, func(f *flow, o *Outcome) {
+		if f.mode == Simplex && f.phase != opening && !f.closing {
 			o.Notes = append(o.Notes, Note{Flow: f.id, Kind: NoteSimplex})
-			emit(&o)
 		}
-	}
+	})
 }
 
 // keepElsewhere remembers such a flow. One that ends is not told of: its client answers the

@@ -19,19 +19,7 @@ const retries = 8
 // peer spoke for are woken up. Flows that only the peer held are lost: their clients are told
 // by an RST. emit is called for each flow with something to send; its Outcome is reused.
 func (t *Table) Survive(advertised netip.AddrPort, now time.Duration, emit func(*Outcome)) {
-	var o Outcome
-	for _, f := range t.flows {
-		if f.id.Advertised != advertised {
-			continue
-		}
-		o.reset()
-		for g := f; g != nil; g = g.next {
-			t.survive(g, now, &o)
-		}
-		if !o.Empty() {
-			emit(&o)
-		}
-	}
+	t.walk(advertised, emit, func(f *flow, o *Outcome) { t.survive(f, now, o) })
 	t.loseElsewhere(advertised, emit)
 }
 

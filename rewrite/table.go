@@ -183,6 +183,24 @@ func (t *Table) supersede(f *flow) *flow {
 	return n
 }
 
+// walk gives each flow of a service to visit, one that waits behind another after that, and what
+// comes of it to emit, in an Outcome that is reused. visit may remove the flow.
+func (t *Table) walk(advertised netip.AddrPort, emit func(*Outcome), visit func(*flow, *Outcome)) {
+	var o Outcome
+	for _, f := range t.flows {
+		if f.id.Advertised != advertised {
+			continue
+		}
+		o.reset()
+		for ; f != nil; f = f.next {
+			visit(f, &o)
+		}
+		if !o.Empty() {
+			emit(&o)
+		}
+	}
+}
+
 // find returns the flow with exactly this identity.
 func (t *Table) find(id FlowID) *flow {
 	f := t.flows[id.Key]

@@ -14,19 +14,7 @@ import (
 // Outcomes given to emit, what the local kernel holds: from now on the peer waits for that
 // (I2).
 func (t *Table) Yield(advertised netip.AddrPort, emit func(*Outcome)) {
-	var o Outcome
-	for _, f := range t.flows {
-		if f.id.Advertised != advertised {
-			continue
-		}
-		o.reset()
-		for g := f; g != nil; g = g.next {
-			g.yield(&o)
-		}
-		if !o.Empty() {
-			emit(&o)
-		}
-	}
+	t.walk(advertised, emit, (*flow).yield)
 }
 
 func (f *flow) yield(o *Outcome) {
@@ -43,19 +31,7 @@ func (f *flow) yield(o *Outcome) {
 // Speak makes this host the voice of the duplex flows of a service that the peer has yielded.
 // The clients are told what both kernels have as soon as the peer has confirmed it.
 func (t *Table) Speak(advertised netip.AddrPort, now time.Duration, emit func(*Outcome)) {
-	var o Outcome
-	for _, f := range t.flows {
-		if f.id.Advertised != advertised {
-			continue
-		}
-		o.reset()
-		for g := f; g != nil; g = g.next {
-			t.speak(g, now, &o)
-		}
-		if !o.Empty() {
-			emit(&o)
-		}
-	}
+	t.walk(advertised, emit, func(f *flow, o *Outcome) { t.speak(f, now, o) })
 }
 
 // speak takes the voice of one flow. One that the peer alone holds has none any more: it fell to
