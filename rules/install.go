@@ -199,7 +199,8 @@ func (b *Bundle) UpdatePeerMAC(peer netip.Addr, mac net.HardwareAddr) error {
 	before := b.spec.MACs
 	after := map[netip.Addr]net.HardwareAddr{}
 	maps.Copy(after, before)
-	if delete(after, peer); mac != nil {
+	delete(after, peer)
+	if mac != nil {
 		after[peer] = slices.Clone(mac)
 	}
 	b.spec.MACs = after

@@ -2,9 +2,9 @@ package rules
 
 import (
 	"encoding/binary"
+	"errors"
 	"fmt"
 	"net"
-	"net/netip"
 	"testing"
 
 	"github.com/vishvananda/netlink"
@@ -86,6 +86,18 @@ func (s *site) outcomes(t *testing.T, b []byte) map[string]uint64 {
 	return got
 }
 
+// expect holds a packet to one outcome: queued, a reason, or nothing if the kernel is to get it.
+func (s *site) expect(t *testing.T, what string, b []byte, outcome string) {
+	t.Helper()
+	want := map[string]uint64{}
+	if outcome != "" {
+		want[outcome] = 1
+	}
+	if got := s.outcomes(t, b); fmt.Sprint(got) != fmt.Sprint(want) {
+		t.Errorf("%s: got %v, want %v", what, got, want)
+	}
+}
+
 func TestWhatIsQueued(t *testing.T) {
 	const stranger, v, own, peer = "203.0.113.9", "192.0.2.100", "192.0.2.11", "192.0.2.12"
 	const tcp, udp, icmp = unix.IPPROTO_TCP, unix.IPPROTO_UDP, unix.IPPROTO_ICMP
@@ -116,13 +128,7 @@ func TestWhatIsQueued(t *testing.T) {
 	s := newStrangerSite(t, testSpec())
 	for _, c := range cases {
 		t.Run(c.name, func(t *testing.T) {
-			want := map[string]uint64{}
-			if c.want != "" {
-				want[c.want] = 1
-			}
-			if got := s.outcomes(t, c.packet); fmt.Sprint(got) != fmt.Sprint(want) {
-				t.Errorf("got %v, want %v", got, want)
-			}
+			s.expect(t, c.name, c.packet, c.want)
 		})
 	}
 }
@@ -130,53 +136,62 @@ func TestWhatIsQueued(t *testing.T) {
 // A clone is taken from the hosts in its own service's list alone.
 func TestWhoMayClone(t *testing.T) {
 	const stranger, own, b, c = "203.0.113.9", "192.0.2.11", "192.0.2.12", "192.0.2.14"
-	sender, other := net.HardwareAddr{2, 0, 0, 0, 0, 12}, net.HardwareAddr{2, 0, 0, 0, 0, 99}
-	type macs map[netip.Addr]net.HardwareAddr
-	const first, second = 20080, 20081 // the forwarding ports of the lists b and b, c
+	const first, second = 20080, 20081 // the forwarding ports of the lists with b, and with b and c
+	sender, absent := net.HardwareAddr{2, 0, 0, 0, 0, 12}, net.HardwareAddr{2, 0, 0, 0, 0, 99}
 	clone := func(from string, port uint16) []byte {
 		return packet(unix.IPPROTO_TCP, from, own, 0, ports(4711, port)...)
 	}
 	icmp := func(from string) []byte { return packet(unix.IPPROTO_ICMP, from, own, 0, 3, 4) }
+	type outcome struct {
+		what   string
+		packet []byte
+		want   string // as in TestWhatIsQueued
+	}
 	s := newStrangerSite(t, twoLists())
 	for _, step := range []struct {
-		name    string
-		known   macs
-		packets map[string][]byte
-		want    map[string]string
+		name string
+		b, c net.HardwareAddr // as far as known; the sender is who has its MAC
+		all  []outcome
 	}{
-		{"from b", macs{peerB: sender, peerC: other}, map[string][]byte{
-			"first": clone(stranger, first), "second": clone(stranger, second), "ICMP error": icmp(stranger),
-			"first of b": clone(b, first), "second of b": clone(b, second), "second of c": clone(c, second),
-			"first of c, which is its client": clone(c, first), "b's own ICMP error": icmp(b),
-		}, map[string]string{"first": queued, "second": queued, "ICMP error": queued,
-			"first of b": DropOwnSource, "second of b": DropOwnSource, "second of c": DropOwnSource,
-			"first of c, which is its client": queued, "b's own ICMP error": ""}},
-		{"from c", macs{peerB: other, peerC: sender}, map[string][]byte{
-			"first": clone(stranger, first), "second": clone(stranger, second), "ICMP error": icmp(stranger), "c's own ICMP error": icmp(c),
-		}, map[string]string{"first": DropNotPeer, "second": queued, "ICMP error": queued, "c's own ICMP error": ""}},
-		{"from c, of which nobody has heard", macs{peerB: other, peerC: nil}, map[string][]byte{
-			"first": clone(stranger, first), "second": clone(stranger, second), "ICMP error": icmp(stranger),
-		}, map[string]string{"first": DropNotPeer, "second": DropNotPeer, "ICMP error": ""}},
-		{"nobody known", macs{peerB: nil, peerC: nil}, map[string][]byte{
-			"first": clone(stranger, first), "second": clone(stranger, second), "second of c": clone(c, second), "ICMP error": icmp(stranger),
-		}, map[string]string{"first": queued, "second": queued, "second of c": DropOwnSource, "ICMP error": ""}},
-		{"b unknown, c known", macs{peerC: other}, map[string][]byte{
-			"first": clone(stranger, first), "second": clone(stranger, second),
-		}, map[string]string{"first": queued, "second": DropNotPeer}},
+		{"from b", sender, absent, []outcome{
+			{"of the first", clone(stranger, first), queued},
+			{"of the second", clone(stranger, second), queued},
+			{"of the first, in b's name", clone(b, first), DropOwnSource},
+			{"of the second, in b's name", clone(b, second), DropOwnSource},
+			{"of the second, in c's name", clone(c, second), DropOwnSource},
+			{"of the first, whose client c is", clone(c, first), queued},
+			{"ICMP error", icmp(stranger), queued},
+			{"its own ICMP error", icmp(b), ""},
+		}},
+		{"from c", absent, sender, []outcome{
+			{"of the first", clone(stranger, first), DropNotPeer},
+			{"of the second", clone(stranger, second), queued},
+			{"ICMP error", icmp(stranger), queued},
+			{"its own ICMP error", icmp(c), ""},
+		}},
+		{"from c, which is not known yet", absent, nil, []outcome{
+			{"of the first", clone(stranger, first), DropNotPeer},
+			{"of the second", clone(stranger, second), DropNotPeer},
+			{"ICMP error", icmp(stranger), ""},
+		}},
+		{"while b is not known", nil, absent, []outcome{
+			{"of the first", clone(stranger, first), queued},
+			{"of the second", clone(stranger, second), DropNotPeer},
+		}},
+		{"while nobody is known", nil, nil, []outcome{
+			{"of the first", clone(stranger, first), queued},
+			{"of the second", clone(stranger, second), queued},
+			{"of the second, in c's name", clone(c, second), DropOwnSource},
+			{"ICMP error", icmp(stranger), ""},
+		}},
 	} {
-		for peer, mac := range step.known {
-			if err := s.bundle.UpdatePeerMAC(peer, mac); err != nil {
+		t.Run(step.name, func(t *testing.T) {
+			if err := errors.Join(s.bundle.UpdatePeerMAC(peerB, step.b), s.bundle.UpdatePeerMAC(peerC, step.c)); err != nil {
 				t.Fatal(err)
 			}
-		}
-		for name, p := range step.packets {
-			want := map[string]uint64{}
-			if w := step.want[name]; w != "" {
-				want[w] = 1
+			for _, o := range step.all {
+				s.expect(t, o.what, o.packet, o.want)
 			}
-			if got := s.outcomes(t, p); fmt.Sprint(got) != fmt.Sprint(want) {
-				t.Errorf("%s: %s: got %v, want %v", step.name, name, got, want)
-			}
-		}
+		})
 	}
 }
