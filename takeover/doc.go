@@ -1,5 +1,5 @@
-// Package takeover decides who serves an advertised address: one Machine for one address on
-// one node. It knows no clock, socket or goroutine: events carry the time, Step returns what
+// Package takeover decides who serves an advertised address: one Machine for one group of
+// services on one node. It knows no clock, socket or goroutine: events carry the time, Step returns what
 // is to be done, in the order in which it must be done, and the same events always give the
 // same actions (DESIGN §5; invariants I3, I5, I6 of §2).
 //
@@ -22,6 +22,16 @@
 // The primary speaks; in a pair formed by two joining nodes the backup answers for the address
 // (is its owner), in a pair formed with a survivor the survivor goes on doing both. Sole
 // speaks and answers. Joining and fenced nodes do neither.
+//
+// # More than two nodes
+//
+// A group may list more. Two of them are the pair; the rest are spares, joining, with sessions
+// to everyone. A survivor chooses the next in the list that waits, and that node joins it; so
+// the pair is whole again while the dead node is still dead. Two joining nodes form a pair, and
+// a node alone claims empty, only when every other node has said that it serves nothing, or was
+// not heard for StartWait. Who hears of anyone that serves at a higher epoch fences itself,
+// by whatever way it hears; but a number that only lies on the disk of a node which serves
+// nothing is history.
 //
 // # Evidence
 //

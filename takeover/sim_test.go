@@ -216,13 +216,18 @@ func (s *sim) decide() {
 		s.undecidable = true
 		return
 	}
+	halves := 0
 	for _, h := range s.hosts {
-		for _, o := range s.hosts[:h.i] {
-			if h.alive && o.alive && h.m.View(o.i).Paired && o.m.View(h.i).Paired {
-				s.undecidable = false
-			}
+		o := s.hosts[h.m.target]
+		switch {
+		case !h.alive || !h.m.serving():
+		case o.alive && o.m.target == h.i && h.m.View(o.i).Paired && o.m.View(h.i).Paired:
+			halves++
+		default:
+			return
 		}
 	}
+	s.undecidable = s.undecidable && halves != 2
 }
 
 func (s *sim) meet(h, o *host) {

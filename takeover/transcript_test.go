@@ -3,8 +3,10 @@ package takeover
 import (
 	"flag"
 	"fmt"
+	"maps"
 	"os"
 	"path/filepath"
+	"slices"
 	"strconv"
 	"strings"
 	"testing"
@@ -16,6 +18,8 @@ var update = flag.Bool("update", false, "write the transcripts anew from what ha
 // TestTranscripts runs testdata/*.txt: commands, a line of dashes, what followed, an empty line.
 //
 //	start primary|backup [epoch=N] [witness] [fence]   a new process, first or second in the list
+//	start N/M [...]                  a new process, number N, from 0, of M in the list
+//	node N ROLE|down [epoch=N] [chosen]  another node says what it is, in a session
 //	pair                             the peer, joining too, becomes the other half
 //	set WORLD...                     change the world, see world.set
 //	run DURATION                     let time pass, a tick every 5 ms
@@ -89,6 +93,7 @@ type world struct {
 	slow                      time.Duration // of the disk
 	witness                   bool          // it grants what it is asked for
 	off                       time.Duration // of the fence command; 0: it fails
+	says                      map[int]Event // what the nodes go on saying, by "node"
 
 	voice, answers, suspects bool
 }
@@ -102,6 +107,9 @@ func (w *world) command(words []string) {
 		if words[1] == "backup" {
 			c = Defaults(1, 2)
 		}
+		if i, n, ok := strings.Cut(words[1], "/"); ok {
+			c = Defaults(int(w.epoch("="+i)), int(w.epoch("="+n)))
+		}
 		st := State{Boot: Boot{0xa}}
 		for _, word := range words[2:] {
 			switch word {
@@ -114,7 +122,7 @@ func (w *world) command(words []string) {
 			}
 		}
 		*w = world{t: w.t, m: New(c, st), boot: Boot{0xb}, arp: true, gateway: true, slow: time.Millisecond,
-			witness: true}
+			witness: true, says: map[int]Event{}}
 	case "pair":
 		w.beat, w.view = true, View{Role: Joining}
 		w.step(Event{Kind: SessionUp, Boot: w.boot})
@@ -124,6 +132,8 @@ func (w *world) command(words []string) {
 			w.view.Role, w.view.Owner = Primary, false
 		}
 		w.run(20 * time.Millisecond)
+	case "node":
+		w.node(words[1:])
 	case "set":
 		for _, word := range words[1:] {
 			w.set(word)
@@ -142,6 +152,37 @@ func (w *world) command(words []string) {
 	default:
 		w.t.Fatalf("unknown command %q", words)
 	}
+}
+
+// node lets a node say what it is, from now on.
+func (w *world) node(words []string) {
+	ev := Event{Kind: PeerState, From: int(w.epoch("=" + words[0]))}
+	ev.Boot = Boot{byte(0xb0 + ev.From)}
+	if words[1] == "down" {
+		delete(w.says, ev.From)
+		w.step(Event{Kind: SessionDown, From: ev.From})
+		return
+	}
+	for r := Joining; r <= Fenced; r++ {
+		if r.String() == words[1] {
+			ev.Peer.Role = r
+		}
+	}
+	for _, word := range words[2:] {
+		switch word {
+		case "chosen":
+			ev.Peer.Chosen = true
+		case "paired":
+			ev.Peer.Chosen, ev.Peer.Paired = true, true
+		default:
+			ev.Peer.Epoch = w.epoch(word)
+		}
+	}
+	if n := w.m.nodes[ev.From]; !n.up {
+		w.step(Event{Kind: SessionUp, From: ev.From, Boot: ev.Boot, Epoch: ev.Peer.Epoch})
+	}
+	w.says[ev.From] = ev
+	w.step(ev)
 }
 
 // set takes one word: beat=on|off, peer=ROLE, owner, paired, alone, epoch=N (what the peer says),
@@ -192,7 +233,7 @@ func (w *world) set(word string) {
 }
 
 func (w *world) event(words []string) {
-	ev := Event{Boot: w.boot, Peer: w.view}
+	ev := Event{From: w.m.cfg.Index, Boot: w.boot, Peer: w.view}
 	for k := Tick; k < Kind(kinds); k++ {
 		if k.String() == words[0] {
 			ev.Kind = k
@@ -229,6 +270,13 @@ func (w *world) run(d time.Duration) {
 		}
 		if w.beat && w.now%beatEvery == 0 {
 			w.step(Event{Kind: PeerState, Boot: w.boot, Peer: w.view, Echo: w.now - 2*time.Millisecond})
+		}
+		if w.now%beatEvery == 0 {
+			for _, i := range slices.Sorted(maps.Keys(w.says)) {
+				ev := w.says[i]
+				ev.Echo = w.now - 2*time.Millisecond
+				w.step(ev)
+			}
 		}
 		if w.now%(5*time.Millisecond) == 0 {
 			w.step(Event{Kind: Tick})
@@ -284,7 +332,7 @@ func (w *world) step(ev Event) {
 
 func (w *world) answer(yes bool, kind Kind) {
 	if yes {
-		w.queue = append(w.queue, Event{Now: w.now + time.Millisecond, Kind: kind})
+		w.queue = append(w.queue, Event{Now: w.now + time.Millisecond, Kind: kind, From: w.m.cfg.Index})
 	}
 }
 

@@ -6,14 +6,14 @@ import (
 	"time"
 )
 
-// Grant is what a witness remembers of one pair, on disk.
+// Grant is what a witness remembers of one group, on disk.
 type Grant struct {
 	Epoch Epoch  // the highest number ever granted
 	Node  string // to whom
 	Boot  Boot   // of that process
 	// Floor is the epoch that a claim must be based on: the node must know of the latest claim
-	// of the other one. It is Epoch, until both nodes are seen in duplex below that, which
-	// shows that the grant was never used.
+	// of the others. It is Epoch, until two nodes are seen in duplex below that, which shows
+	// that the grant was never used.
 	Floor Epoch
 }
 
@@ -63,7 +63,7 @@ type WitnessDo uint8
 const (
 	WriteGrant WitnessDo = iota // put Grant on disk: GrantWritten or GrantWriteFailed follows
 	Answer                      // tell Node, process Boot, what became of Epoch: Granted or Held, Against, Why
-	Notify                      // tell Node that Epoch was granted to the other one
+	Notify                      // tell Node that Epoch was granted to another one
 )
 
 // WitnessAction is one thing to do.
@@ -79,9 +79,9 @@ type WitnessAction struct {
 	Why     string
 }
 
-// Witness decides who of one pair may claim. It grants a number once, to one node, and only to
+// Witness decides who of one group may claim. It grants a number once, to one node, and only to
 // a node whose flows are those of the latest claim; so of two hosts that lose each other one
-// claims, and the other learns that it is out. Before the answer goes out, the other one is
+// claims, and the others learn that they are out. Before the answer goes out, they are
 // told, and while it speaks and is heard its consent is waited for: no two speak at a time.
 //
 // It is not safe for concurrent use. The same events always give the same actions.
@@ -118,7 +118,7 @@ type waiting struct {
 	until time.Duration
 }
 
-// NewWitness returns a witness of one pair that remembers g.
+// NewWitness returns a witness of one group that remembers g.
 func NewWitness(cfg WitnessConfig, g Grant) *Witness {
 	return &Witness{cfg: cfg, last: g, nodes: map[string]*watched{}}
 }
@@ -293,18 +293,25 @@ func (w *Witness) pending() bool {
 	return (n == nil || n.boot == w.last.Boot) && w.now-w.at < 2*w.cfg.HangTimeout
 }
 
-// agreed lowers the floor where both nodes are in duplex below it: the grant was not used.
+// agreed lowers the floor where two nodes are in duplex below it and nobody is heard to serve
+// above: the grant was not used.
 func (w *Witness) agreed() {
-	if w.next != nil || w.wait != nil || len(w.nodes) < 2 || w.pending() {
+	if w.next != nil || w.wait != nil || w.pending() {
 		return
 	}
-	floor := w.last.Floor
+	floor, halves := w.last.Floor, 0
 	for _, n := range w.nodes {
-		paired := n.up && n.beaten && w.now-n.heard < w.cfg.SuspectAfter && n.view.Paired
-		if !paired || n.view.Epoch >= w.last.Floor || floor != w.last.Floor && floor != n.view.Epoch {
+		switch {
+		case !n.up || !n.beaten || w.now-n.heard >= w.cfg.SuspectAfter || !n.serving():
+		case !n.view.Paired, n.view.Epoch >= w.last.Floor, halves > 0 && n.view.Epoch != floor:
 			return
+		default:
+			floor = n.view.Epoch
+			halves++
 		}
-		floor = n.view.Epoch
+	}
+	if halves != 2 {
+		return
 	}
 	w.next = &Grant{Epoch: w.last.Epoch, Floor: floor}
 	w.acts = append(w.acts, WitnessAction{Do: WriteGrant, Grant: *w.next})
