@@ -30,9 +30,8 @@ func (r *Round) judge(ctx context.Context, w *watch, before map[*lab.Host]lab.Se
 	}
 	fail(played)
 	seen := Seen{Results: r.Report.Results()}
-	wire, handed, err := w.stop()
-	seen.Wire, seen.Handed = r.genuine(wire.Segments), handed.Segments
-	fail(err)
+	fail(w.stop(&seen))
+	seen.Wire = r.genuine(seen.Wire)
 	for _, h := range []*lab.Host{r.A, r.B} {
 		entries, err := webapp.ReadJournal(h.JournalPath())
 		fail(err)
@@ -62,6 +61,7 @@ func (r *Round) judge(ctx context.Context, w *watch, before map[*lab.Host]lab.Se
 	for _, check := range r.checks {
 		fail(check(&seen))
 	}
+	out.Injected = r.injections() // with what the checks remarked
 	out.Passed = len(out.Reasons) == 0
 	out.missed = missed > 0 && missed == len(out.Reasons)
 	return out

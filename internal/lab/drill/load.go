@@ -14,6 +14,7 @@ import (
 type load struct {
 	ctx  context.Context
 	r    *Round
+	name string // in front of the names of all requests
 	over atomic.Bool
 	wg   sync.WaitGroup
 }
@@ -24,7 +25,7 @@ func (r *Round) load(ctx context.Context) *load { return &load{ctx: ctx, r: r} }
 func (l *load) repeat(c *client.Client, name string, gap time.Duration, next func(id string, i int) client.Request) {
 	l.wg.Go(func() {
 		c.Repeat(l.ctx, gap, func(i int) (client.Request, bool) {
-			return next(fmt.Sprintf("%s-%d", name, i), i), !l.over.Load()
+			return next(fmt.Sprintf("%s%s-%d", l.name, name, i), i), !l.over.Load()
 		}, l.r.Report)
 	})
 }

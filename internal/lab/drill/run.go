@@ -151,7 +151,7 @@ func (p *pair) playRound(ctx context.Context, r *Round, dir string) RoundResult 
 		return broken(err)
 	}
 	r.Client = &client.Client{Namespace: r.Lab.Client, Target: lab.Advertised, Timeout: patience}
-	w, err := startWatch(r, dir)
+	w, err := startWatch(r, dir, !p.scenario.Untapped)
 	if err != nil {
 		return broken(err)
 	}

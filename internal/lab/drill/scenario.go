@@ -24,6 +24,9 @@ type Scenario struct {
 	// backup and owner as in the paper. Otherwise the pair goes on as the last round left it:
 	// what died is started again and joins.
 	Fresh bool
+	// Untapped leaves out the tap of what the backup's kernel is handed, which a flush of the rules
+	// would end; Rules.Input cannot be judged then.
+	Untapped bool
 	// Run plays one round. An error says why the round could not be played or what broke the
 	// promise, beside what the Rules find. It returns when its traffic has ended.
 	Run func(ctx context.Context, r *Round) error
@@ -31,7 +34,7 @@ type Scenario struct {
 
 // All returns every scenario, in the order in which they are run.
 func All() []Scenario {
-	return slices.Concat(table1(), badLinks(), table2(), networkFaults(), transactions(), randomCrashes(), processFaults(), clients())
+	return slices.Concat(table1(), badLinks(), table2(), networkFaults(), transactions(), randomCrashes(), processFaults(), clients(), oneVoices())
 }
 
 // Choose returns the scenarios of which a pattern is part of the name or matches it as a glob;

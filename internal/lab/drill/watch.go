@@ -27,6 +27,8 @@ type watch struct {
 type Seen struct {
 	Wire     []capture.Segment // between the hosts' network and the router
 	Handed   []capture.Segment // to the backup's kernel
+	Ports    []capture.Segment // on the cables of both hosts, as the router sees them
+	Missed   error             // what those captures lost, if anything
 	Journals []webapp.Entry    // of both web applications, by time
 	Results  []client.Result
 	// Interrupted are the exchanges that were under way at the first fault.
@@ -35,16 +37,17 @@ type Seen struct {
 
 // startWatch captures, with a file for each host in dir. The tap comes first: it must know no
 // less than the capture.
-func startWatch(r *Round, dir string) (w *watch, err error) {
+func startWatch(r *Round, dir string, tapped bool) (w *watch, err error) {
 	w = &watch{}
 	defer func() {
 		if err != nil {
-			_, _, stop := w.stop()
-			err = errors.Join(err, stop)
+			err = errors.Join(err, w.stop(&Seen{}))
 		}
 	}()
-	if w.tap, err = tap.Start(r.Backup, advertised, tapGroup); err != nil {
-		return w, err
+	if tapped {
+		if w.tap, err = tap.Start(r.Backup, advertised, tapGroup); err != nil {
+			return w, err
+		}
 	}
 	const slots = 1 << 16
 	for _, h := range []*lab.Host{r.A, r.B} {
@@ -58,20 +61,25 @@ func startWatch(r *Round, dir string) (w *watch, err error) {
 	return w, err
 }
 
-// stop ends all captures. What an oracle needs must be whole; the rest need not be.
-func (w *watch) stop() (wire, handed capture.Trace, err error) {
-	var errs []error
+// stop ends all captures and adds to seen what they saw. What an oracle needs must be whole; the
+// rest need not be.
+func (w *watch) stop(seen *Seen) error {
+	var errs, missed []error
 	if w.wire != nil {
-		wire, err = w.wire.Stop()
+		wire, err := w.wire.Stop()
+		seen.Wire = wire.Segments
 		errs = append(errs, err, wire.Whole())
 	}
 	for _, c := range w.ports {
-		_, err := c.Stop()
-		errs = append(errs, err)
+		port, err := c.Stop()
+		seen.Ports = append(seen.Ports, port.Segments...)
+		errs, missed = append(errs, err), append(missed, port.Whole())
 	}
+	seen.Missed = errors.Join(missed...)
 	if w.tap != nil {
-		handed, err = w.tap.Stop()
+		handed, err := w.tap.Stop()
+		seen.Handed = handed.Segments
 		errs = append(errs, err, handed.Whole())
 	}
-	return wire, handed, errors.Join(errs...)
+	return errors.Join(errs...)
 }

@@ -1,0 +1,187 @@
+package drill
+
+import (
+	"fmt"
+	"slices"
+	"strconv"
+	"strings"
+	"time"
+
+	"github.com/ftgw/ftgw/internal/lab"
+	"github.com/ftgw/ftgw/internal/lab/capture"
+)
+
+// reign is a time during which a host thought that it serves alone.
+type reign struct {
+	host     string
+	epoch    uint64
+	from, to time.Time // to is zero if it has not ended
+	fenced   bool      // it ended because another one has a higher epoch
+}
+
+// history is what the nodes of a round did about the address, as their logs tell.
+type history struct {
+	turns  []turn
+	reigns []reign
+}
+
+// death is that ftgw on a host was killed.
+type death struct {
+	host string
+	at   time.Time
+}
+
+// readHistory reads the logs of both hosts since the round began.
+func (r *Round) readHistory(deaths []death) (h history, err error) {
+	for _, host := range []*lab.Host{r.A, r.B} {
+		n := chronicle{host: host.Name, mac: capture.MAC(host.MAC())}
+		for _, p := range host.Processes() {
+			if p.Name != r.nodeName() {
+				continue
+			}
+			lines, err := readLog(p.LogPath(), host.Name)
+			if err != nil {
+				return h, err
+			}
+			for _, l := range lines {
+				if !l.at.Before(r.begin.Add(-logged)) {
+					n.read(l)
+				}
+			}
+			n.die(deaths)
+		}
+		h.turns, h.reigns = append(h.turns, n.turns...), append(h.reigns, n.reigns...)
+	}
+	slices.SortFunc(h.turns, func(a, b turn) int { return a.from.Compare(b.from) })
+	slices.SortFunc(h.reigns, func(a, b reign) int { return a.from.Compare(b.from) })
+	return h, nil
+}
+
+// nodeName is that of ftgw's processes.
+func (r *Round) nodeName() string { return r.A.Node().Name }
+
+// chronicle reads the log of one host's processes, line by line.
+type chronicle struct {
+	host    string
+	mac     capture.MAC
+	promote turn // a claim before its gate is opened
+	open    bool // the latest turn waits for the line that says that it is done
+	turns   []turn
+	reigns  []reign
+}
+
+func (n *chronicle) read(l line) {
+	switch {
+	case strings.Contains(l.say, " msg=action "):
+		n.action(l.at, field(l.say, "action"))
+	case strings.Contains(l.say, " msg=role "):
+		n.role(l.at, field(l.say, "role"), number(field(l.say, "epoch")))
+	}
+}
+
+func (n *chronicle) action(at time.Time, action string) {
+	words := strings.Fields(action)
+	if len(words) == 0 {
+		return
+	}
+	switch words[0] {
+	case "promote":
+		n.promote = turn{host: n.host, mac: n.mac, epoch: number(field(action, "epoch")), claimed: true}
+	case "open-gate":
+		if n.promote.claimed {
+			n.begin(n.promote, at)
+		}
+		n.promote = turn{}
+	case "duplex":
+		// A survivor that becomes the primary of a new pair goes on; that is no turn.
+		if slices.Contains(words, "speaker") && !n.reigning() {
+			n.begin(turn{host: n.host, mac: n.mac, epoch: number(field(action, "epoch"))}, at)
+		}
+	}
+}
+
+func (n *chronicle) begin(t turn, at time.Time) {
+	t.from, n.open = at, true
+	n.turns = append(n.turns, t)
+}
+
+func (n *chronicle) role(at time.Time, role string, epoch uint64) {
+	if n.open {
+		n.turns[len(n.turns)-1].full, n.open = at, false
+	}
+	switch {
+	case role == "sole" && !n.reigning():
+		n.reigns = append(n.reigns, reign{host: n.host, epoch: epoch, from: at})
+	case role != "sole" && n.reigning():
+		last := &n.reigns[len(n.reigns)-1]
+		last.to, last.fenced = at, role == "fenced"
+	}
+}
+
+func (n *chronicle) reigning() bool {
+	return len(n.reigns) > 0 && n.reigns[len(n.reigns)-1].to.IsZero()
+}
+
+// die ends what the process whose log ends here was, if it was killed.
+func (n *chronicle) die(deaths []death) {
+	n.promote, n.open = turn{}, false
+	for _, d := range deaths {
+		if d.host == n.host && n.reigning() && d.at.After(n.reigns[len(n.reigns)-1].from) {
+			n.reigns[len(n.reigns)-1].to = d.at
+		}
+	}
+}
+
+// undecided returns the times in which both hosts served alone and nobody could tell which of
+// them should, for the hosts were apart in some of it. It checks how such a time ended: who goes
+// has the lower epoch. The one that stays speaks afterwards, so a turn of the other one within the
+// time is taken out of turns.
+func (h *history) undecided(apart []period) (out []period, err error) {
+	for i, x := range h.reigns {
+		for _, y := range h.reigns[i+1:] {
+			if x.host == y.host || !x.to.IsZero() && !x.to.After(y.from) {
+				continue
+			}
+			first, other := x, y // who goes first
+			if x.to.IsZero() || !y.to.IsZero() && y.to.Before(x.to) {
+				first, other = y, x
+			}
+			switch {
+			case first.to.IsZero():
+				return nil, fmt.Errorf("at the end both serve alone, by epochs %d and %d", first.epoch, other.epoch)
+			case first.fenced && first.epoch > other.epoch:
+				return nil, fmt.Errorf("%s gave way to %s though its epoch %d is higher than %d", first.host, other.host, first.epoch, other.epoch)
+			}
+			both := period{y.from.Add(-logged), first.to.Add(logged)}
+			if at := slices.IndexFunc(h.turns, func(t turn) bool { return t.host == y.host && t.epoch == y.epoch }); at >= 0 {
+				both.from = h.turns[at].from
+				if first.host == y.host {
+					defer func() { h.turns = slices.Delete(h.turns, at, at+1) }()
+				}
+			}
+			if slices.ContainsFunc(apart, func(p period) bool { return p.has(both.from) }) {
+				out = append(out, both)
+			}
+		}
+	}
+	return out, nil
+}
+
+// field returns a value of "key=value" in a line of a log, unquoted.
+func field(text, key string) string {
+	_, rest, found := strings.Cut(" "+text, " "+key+"=")
+	if !found {
+		return ""
+	}
+	if quoted, err := strconv.QuotedPrefix(rest); err == nil {
+		value, _ := strconv.Unquote(quoted) // QuotedPrefix has checked it
+		return value
+	}
+	value, _, _ := strings.Cut(rest, " ")
+	return value
+}
+
+func number(text string) uint64 {
+	n, _ := strconv.ParseUint(text, 10, 64) // 0 where there is none
+	return n
+}
