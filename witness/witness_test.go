@@ -60,10 +60,20 @@ func keys(t *testing.T, seed byte) replication.Keys {
 
 // run starts a witness; the returned function ends it.
 func (p *place) run() (stop func()) {
-	s := New(Config{Listen: p.at, Keys: keys(p.t, 1), Pairs: map[string][]string{pairAB: {"a", "b"}}, Grants: p.disk,
+	_, stop = p.serve(pairAB)
+	return stop
+}
+
+// serve starts a witness of groups.
+func (p *place) serve(groups ...string) (s *Server, stop func()) {
+	pairs := map[string][]string{}
+	for _, g := range groups {
+		pairs[g] = strings.Split(g, ",")
+	}
+	s = New(Config{Listen: p.at, Keys: keys(p.t, 1), Pairs: pairs, Grants: p.disk,
 		Hello:        func() replication.Hello { return replication.Hello{Node: "w", Boot: [16]byte{9}} },
 		SuspectAfter: 50 * time.Millisecond, HangTimeout: 400 * time.Millisecond, Write: p.write, Log: slog.New(slog.DiscardHandler)})
-	return background(p.t, s.Run)
+	return s, background(p.t, s.Run)
 }
 
 func background(t *testing.T, run func(context.Context) error) (stop func()) {
@@ -83,6 +93,7 @@ func background(t *testing.T, run func(context.Context) error) (stop func()) {
 // node is one node's client and what it was told.
 type node struct {
 	*Client
+	stop func()
 	mu   sync.Mutex
 	said []string
 }
@@ -118,7 +129,7 @@ func (p *place) join(name string, role replication.Role, change func(*ClientConf
 		change(&cfg)
 	}
 	n.Client = NewClient(cfg)
-	background(p.t, n.Run)
+	n.stop = background(p.t, n.Run)
 	return n
 }
 

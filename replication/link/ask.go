@@ -41,6 +41,10 @@ func Ask(ctx context.Context, self netip.Addr, peer netip.AddrPort, keys replica
 	return theirs, nil
 }
 
+// Refuses reports whether Ask's error means that the two are configured or installed so that
+// they would never be a pair, as opposed to a node that is not there.
+func Refuses(err error) bool { return err != nil && refusal(err) != nil }
+
 // unreached explains a connection that did not come about.
 func unreached(err error) error {
 	switch {
