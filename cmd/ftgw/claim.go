@@ -1,3 +1,4 @@
+// What a claim may need besides evidence: the witness' grant and the peer's fence command.
 package main
 
 import (
@@ -16,13 +17,8 @@ import (
 	"github.com/ftgw/ftgw/witness"
 )
 
-// What a claim may need besides evidence: the witness' grant and the peer's fence command.
-
-// votes takes what the witness says.
-type votes struct {
-	n   *node
-	ctx context.Context
-}
+// votes takes what the witness says of a group.
+type votes struct{ g *group }
 
 var _ witness.Handler = votes{}
 
@@ -31,68 +27,70 @@ func (v votes) Answer(a replication.GrantAnswer) {
 	if a.Granted {
 		kind = takeover.Granted
 	}
-	v.n.dir.post(v.ctx, takeover.Event{Kind: kind, Epoch: takeover.Epoch(a.Epoch), Held: takeover.Epoch(a.Held),
+	v.g.post(takeover.Event{Kind: kind, From: v.g.index, Epoch: takeover.Epoch(a.Epoch), Held: takeover.Epoch(a.Held),
 		Against: a.Against, Why: a.Why})
 }
 
 func (v votes) Notice(m replication.Notice) {
-	v.n.dir.post(v.ctx, takeover.Event{Kind: takeover.Superseded, Epoch: takeover.Epoch(m.Epoch)})
+	v.g.post(takeover.Event{Kind: takeover.Superseded, From: v.g.index, Epoch: takeover.Epoch(m.Epoch)})
 }
 
 func (v votes) Witness(up bool) {
 	if up {
-		v.n.log.Info("witness is there")
+		v.g.log.Info("witness is there")
 	} else {
-		v.n.log.Warn("witness does not answer: this node cannot claim until it does")
+		v.g.log.Warn("witness does not answer: this node cannot claim until it does")
 	}
 }
 
-// buildWitness makes the connection to the witness, if there is one.
-func (n *node) buildWitness(ctx context.Context, keys replication.Keys) {
+// buildWitness makes the group's connection to the witness, if there is one.
+func (g *group) buildWitness(keys replication.Keys) {
+	n := g.n
 	w, there := n.cfg.Witness()
 	if !there {
 		return
 	}
-	n.witness = witness.NewClient(witness.ClientConfig{
+	g.witness = witness.NewClient(witness.ClientConfig{
 		Self:      netip.AddrPortFrom(n.self.Address, 0),
 		Witness:   netip.AddrPortFrom(w.Address, n.cfg.SessionPort),
-		Pair:      n.pair,
+		Pair:      g.name,
 		Keys:      keys,
-		Hello:     n.hello,
-		Beat:      n.beat,
+		Hello:     func() replication.Hello { return g.hello(g.target()) },
+		Beat:      func() replication.Heartbeat { return g.beat(g.target()) },
 		Heartbeat: n.cfg.Timing.Heartbeat,
 		Silence:   n.cfg.Timing.Lease,
-		Handler:   votes{n, ctx},
-		Log:       n.log,
+		Handler:   votes{g},
+		Log:       g.log,
 	})
 }
 
 // AskGrant asks the witness; the answer comes as an event, or not at all.
-func (n *node) AskGrant(e, base takeover.Epoch, empty bool) {
-	n.witness.Ask(uint64(e), uint64(base), empty)
+func (g *group) AskGrant(e, base takeover.Epoch, empty bool) {
+	g.witness.Ask(uint64(e), uint64(base), empty)
 }
 
 // ReportSilent tells the witness that the gate is closed.
-func (n *node) ReportSilent(e takeover.Epoch) {
-	if n.witness != nil {
-		n.witness.Silent(uint64(e))
+func (g *group) ReportSilent(e takeover.Epoch) {
+	if g.witness != nil {
+		g.witness.Silent(uint64(e))
 	}
 }
 
-// FencePeer runs the peer's fence command. A claim that is called off meanwhile lets it run on:
+// FencePeer runs a node's fence command. A claim that is called off meanwhile lets it run on:
 // nobody knows what half of a power-off is.
-func (n *node) FencePeer(e takeover.Epoch) {
-	n.begin(func(ctx context.Context) {
-		n.log.Warn("powering the peer off before the claim", "peer", n.peer.Name, "command", n.peer.Fence)
-		ev := takeover.Event{Kind: takeover.PeerFenced, Epoch: e}
+func (g *group) FencePeer(e takeover.Epoch, i int) {
+	g.n.begin(func(ctx context.Context) {
+		target := g.nodes[i]
+		g.log.Warn("powering the peer off before the claim", "peer", target.Name, "command", target.Fence)
+		ev := takeover.Event{Kind: takeover.PeerFenced, From: i, Epoch: e}
 		began := time.Now()
-		if err := runFence(ctx, n.peer, n.cfg.Timing.FenceTimeout); err != nil {
-			n.log.Error("the peer is not powered off, so its address is not claimed", "peer", n.peer.Name, "error", err)
+		if err := runFence(ctx, target, g.n.cfg.Timing.FenceTimeout); err != nil {
+			g.log.Error("the peer is not powered off, so its address is not claimed", "peer", target.Name, "error", err)
 			ev.Kind = takeover.FenceFailed
 		} else {
-			n.log.Warn("the peer is powered off", "peer", n.peer.Name, "took", time.Since(began))
+			g.log.Warn("the peer is powered off", "peer", target.Name, "took", time.Since(began))
 		}
-		n.dir.post(ctx, ev)
+		g.post(ev)
 	})
 }
 

@@ -1,3 +1,5 @@
+// The packets: in from the queues, through the translator, verdicts, clones and injected packets
+// out. flows.go is what is done to flows from elsewhere.
 package main
 
 import (
@@ -24,8 +26,16 @@ type peerNews interface {
 
 // life is told what packets show of the peer. Its calls are cheap.
 type life interface {
-	sign()     // its daemon lives
+	peerSign() // its daemon lives
 	progress() // a client gets what it sends
+}
+
+// lane is what the packets of one service must know of its group.
+type lane struct {
+	news   peerNews
+	life   life
+	awake  func() bool // false: the process stood still and must not act on what waited
+	closed atomic.Bool // no connection may begin any more
 }
 
 // sender sends whole IP packets.
@@ -43,9 +53,7 @@ type datapath struct {
 	toPeer   sender // clones
 	toLocal  sender // packets that look as if they came from the client
 	toClient sender
-	news     map[netip.AddrPort]peerNews // by advertised address
-	life     life
-	awake    func() bool // false: the process stood still and must not act on what waited
+	lanes    map[netip.AddrPort]*lane // by advertised address, and by forwarding address
 	log      *slog.Logger
 }
 
@@ -57,7 +65,7 @@ type shard struct {
 // newDatapath returns a datapath that serves nothing yet. The limits are those of all shards
 // together.
 func newDatapath(key []byte, limits rewrite.Limits, log *slog.Logger) *datapath {
-	d := &datapath{start: time.Now(), news: map[netip.AddrPort]peerNews{}, log: log}
+	d := &datapath{start: time.Now(), lanes: map[netip.AddrPort]*lane{}, log: log}
 	limits.Flows = max(1, limits.Flows/shards)
 	limits.HalfOpen = max(1, limits.HalfOpen/shards)
 	limits.Early = max(1, limits.Early/shards)
@@ -68,8 +76,8 @@ func newDatapath(key []byte, limits rewrite.Limits, log *slog.Logger) *datapath 
 }
 
 // addService makes the tables take an advertised address. It is called before any packet.
-func (d *datapath) addService(s rewrite.Service, news peerNews) {
-	d.news[s.Advertised] = news
+func (d *datapath) addService(s rewrite.Service, l *lane) {
+	d.lanes[s.Advertised], d.lanes[s.Forward] = l, l
 	d.each(func(t *rewrite.Table) { t.AddService(s) })
 }
 
@@ -107,12 +115,7 @@ func (d *datapath) handler(in bool) nfq.Handler {
 	}
 	return func(packets []nfq.Packet, verdict func(int, nfq.Verdict)) {
 		for i := range packets {
-			var v nfq.Verdict
-			if d.awake() {
-				v = decide(&packets[i], &o)
-			} else {
-				v = refuse(&o, rewrite.StoodStill)
-			}
+			v := decide(&packets[i], &o)
 			d.reasons[o.Reason].Add(1)
 			verdict(i, v)
 			d.send(&o)
@@ -137,15 +140,23 @@ func (d *datapath) inbound(p *nfq.Packet, o *rewrite.Outcome) nfq.Verdict {
 	if p.PartialChecksum { // of this machine: a clone needs the whole sum
 		s.Seal(true)
 	}
+	l := d.lanes[s.Dst()]
+	switch {
+	case l == nil: // the table counts it
+	case !l.awake():
+		return refuse(o, rewrite.StoodStill)
+	case l.closed.Load() && s.Flags().Has(rewrite.SYN):
+		return refuse(o, rewrite.NotServing)
+	}
 	t := d.shard(s.Src())
 	t.mu.Lock()
 	t.table.Inbound(&s, p.Unverified, d.now(), o)
 	t.mu.Unlock()
-	if o.FromPeer {
-		d.life.sign()
+	if l != nil && o.FromPeer {
+		l.life.peerSign()
 	}
-	if o.Progress {
-		d.life.progress()
+	if l != nil && o.Progress {
+		l.life.progress()
 	}
 	return decided(o, s.Changed(), s.Bytes(), 0)
 }
@@ -154,6 +165,9 @@ func (d *datapath) inboundError(p *nfq.Packet, o *rewrite.Outcome) nfq.Verdict {
 	e, why := rewrite.ParseICMPError(p.Data)
 	if why != rewrite.OK {
 		return refuse(o, why)
+	}
+	if l := d.lanes[e.QuotedSrc()]; l != nil && !l.awake() {
+		return refuse(o, rewrite.StoodStill)
 	}
 	t := d.shard(e.QuotedDst())
 	t.mu.Lock()
@@ -169,6 +183,9 @@ func (d *datapath) outbound(p *nfq.Packet, o *rewrite.Outcome) nfq.Verdict {
 	s, why := rewrite.ParseSegment(p.Data)
 	if why != rewrite.OK {
 		return refuse(o, why)
+	}
+	if l := d.lanes[s.Src()]; l != nil && !l.awake() {
+		return refuse(o, rewrite.StoodStill)
 	}
 	if s.PayloadLen() > 0 {
 		crashpoint.Here(crashpoint.DataOut)
@@ -213,10 +230,10 @@ func (d *datapath) send(o *rewrite.Outcome) {
 		d.one(d.toLocal, b)
 	}
 	for _, c := range o.Confirm {
-		d.news[c.Flow.Advertised].Confirm(c)
+		d.lanes[c.Flow.Advertised].news.Confirm(c)
 	}
 	for _, n := range o.Notes {
-		d.news[n.Flow.Advertised].Note(n)
+		d.lanes[n.Flow.Advertised].news.Note(n)
 	}
 }
 
@@ -243,127 +260,4 @@ func (d *datapath) one(s sender, b []byte) {
 			d.log.Warn("packet not sent", "error", err)
 		}
 	}
-}
-
-// on runs f on the table of a client and sends what comes of it.
-func (d *datapath) on(client netip.AddrPort, f func(t *rewrite.Table, o *rewrite.Outcome)) {
-	o := outcomes.Get().(*rewrite.Outcome)
-	s := d.shard(client)
-	s.mu.Lock()
-	f(s.table, o)
-	s.mu.Unlock()
-	d.send(o)
-	outcomes.Put(o)
-}
-
-var outcomes = sync.Pool{New: func() any { return new(rewrite.Outcome) }}
-
-// confirmed takes the peer's confirmations.
-func (d *datapath) confirmed(cs []rewrite.Confirmation) {
-	crashpoint.Here(crashpoint.ConfirmIn)
-	for _, c := range cs {
-		d.on(c.Flow.Client, func(t *rewrite.Table, o *rewrite.Outcome) { t.Confirmed(c, d.now(), o) })
-	}
-}
-
-// noted takes the peer's news of a flow.
-func (d *datapath) noted(n rewrite.Note) {
-	d.on(n.Flow.Client, func(t *rewrite.Table, o *rewrite.Outcome) { t.Noted(n, d.now(), o) })
-}
-
-// setStance sets what becomes of new flows of a service.
-func (d *datapath) setStance(advertised netip.AddrPort, s rewrite.Stance) {
-	d.each(func(t *rewrite.Table) { t.SetStance(advertised, s) })
-}
-
-// alone tells the peer of the flows that this host holds alone.
-func (d *datapath) alone(advertised netip.AddrPort) {
-	var notes []rewrite.Note
-	d.each(func(t *rewrite.Table) {
-		t.Alone(advertised, func(o *rewrite.Outcome) { notes = append(notes, o.Notes...) })
-	})
-	for _, n := range notes {
-		d.news[advertised].Note(n)
-	}
-}
-
-// survive makes this host the only one of a service. What wakes the flows up is kept for
-// release, since the gate is opened in between (I6).
-func (d *datapath) survive(advertised netip.AddrPort) (held []*rewrite.Outcome) {
-	d.each(func(t *rewrite.Table) {
-		t.SetStance(advertised, rewrite.Stance{Serve: true, Speak: true})
-		t.Survive(advertised, d.now(), func(o *rewrite.Outcome) { held = append(held, o.Copy()) })
-	})
-	return held
-}
-
-// release sends what survive returned, with pauses, so that a takeover of many flows does not
-// overrun a switch or the clients' path.
-func (d *datapath) release(held []*rewrite.Outcome) {
-	const burst, pause = 256, time.Millisecond
-	for i, o := range held {
-		d.send(o)
-		if i%burst == burst-1 {
-			time.Sleep(pause)
-		}
-	}
-}
-
-// fence forgets every flow of a service and returns how many there were.
-func (d *datapath) fence(advertised netip.AddrPort) int {
-	n := 0
-	d.each(func(t *rewrite.Table) {
-		t.SetStance(advertised, rewrite.Stance{})
-		n += t.Fence(advertised)
-	})
-	return n
-}
-
-// expire is called a few times a second.
-func (d *datapath) expire() {
-	d.each(func(t *rewrite.Table) { t.Expire(d.now(), d.send) })
-}
-
-// resume repeats to the peer what this host holds.
-func (d *datapath) resume(advertised netip.AddrPort) {
-	var cs []rewrite.Confirmation
-	d.each(func(t *rewrite.Table) { cs = t.Confirmations(advertised, cs) })
-	for _, c := range cs {
-		d.news[advertised].Confirm(c)
-	}
-}
-
-// sweep forgets the flows of a service whose sockets are gone.
-func (d *datapath) sweep(advertised netip.AddrPort, live map[netip.AddrPort]struct{}) {
-	d.each(func(t *rewrite.Table) {
-		t.Sweep(advertised, func(c netip.AddrPort) bool { _, ok := live[c]; return ok }, d.now())
-	})
-}
-
-// count counts the flows of a service.
-func (d *datapath) count(advertised netip.AddrPort) rewrite.Count {
-	var sum rewrite.Count
-	d.each(func(t *rewrite.Table) {
-		c := t.Count(advertised)
-		sum.Duplex += c.Duplex
-		sum.Simplex += c.Simplex
-		sum.Relay += c.Relay
-		sum.HalfOpen += c.HalfOpen
-		sum.Closing += c.Closing
-	})
-	return sum
-}
-
-// drops returns the counters of all reasons that came up.
-func (d *datapath) drops() map[string]uint64 {
-	m := map[string]uint64{}
-	for r := range d.reasons {
-		if n := d.reasons[r].Load(); n > 0 {
-			m[rewrite.Reason(r).String()] = n
-		}
-	}
-	if n := d.unsent.Load(); n > 0 {
-		m["unsent"] = n
-	}
-	return m
 }

@@ -1,9 +1,9 @@
+// The director: it steps one group's machine and hands what that decides to the stage.
 package main
 
 import (
 	"context"
 	"log/slog"
-	"net/netip"
 	"sync"
 	"sync/atomic"
 	"time"
@@ -15,11 +15,12 @@ import (
 // stage carries out what a takeover.Machine asks for. Its methods are called by the director's
 // goroutine alone, in the order of the actions, and do not block for long.
 type stage interface {
-	ProbeConnect()
-	Probe(what takeover.Do)
+	Choose(node int)
+	ProbeConnect(node int)
+	Probe(what takeover.Do, node int)
 	WriteEpoch(takeover.Epoch)
 	AskGrant(e, base takeover.Epoch, empty bool)
-	FencePeer(takeover.Epoch)
+	FencePeer(e takeover.Epoch, node int)
 	ReportSilent(takeover.Epoch)
 	Publish()
 	AbandonPeer()
@@ -39,6 +40,7 @@ type stage interface {
 type director struct {
 	start  time.Time
 	tick   time.Duration
+	self   int           // index of this node: events that are about no other one are about the present peer
 	stall  time.Duration // without a step for so long, the process stood still
 	events chan takeover.Event
 	log    *slog.Logger
@@ -49,7 +51,7 @@ type director struct {
 	renewUntil  atomic.Int64      // ns since start
 	answerUntil atomic.Int64
 	awakeUntil  atomic.Int64
-	lastSign    atomic.Int64
+	lastSign    []atomic.Int64 // of each node, by index
 	progressAt  atomic.Int64
 	status      atomic.Pointer[takeover.Status]
 
@@ -60,9 +62,11 @@ type director struct {
 	permitted time.Duration // after decided grant and fence command were there
 }
 
-// newDirector returns a director for one node's machine. start is the origin of its times.
-func newDirector(m *takeover.Machine, start time.Time, tick, stall time.Duration, log *slog.Logger) *director {
-	d := &director{start: start, tick: tick, stall: stall, machine: m, log: log, events: make(chan takeover.Event, 4096)}
+// newDirector returns a director for the machine of one node, self, of so many. start is the origin of
+// its times.
+func newDirector(m *takeover.Machine, start time.Time, tick, stall time.Duration, self, nodes int, log *slog.Logger) *director {
+	d := &director{start: start, tick: tick, stall: stall, machine: m, log: log, events: make(chan takeover.Event, 4096),
+		lastSign: make([]atomic.Int64, nodes), self: self}
 	st := m.Status()
 	d.status.Store(&st)
 	return d
@@ -80,8 +84,11 @@ func (d *director) post(ctx context.Context, ev takeover.Event) {
 	}
 }
 
-// sign notes a sign of the peer's daemon. It is cheap, so that every frame may call it.
-func (d *director) sign() { d.lastSign.Store(int64(d.now())) }
+// sign notes a sign of a node's daemon. It is cheap, so that every frame may call it.
+func (d *director) sign(from int) { d.lastSign[from].Store(int64(d.now())) }
+
+// peerSign notes one of the present peer's, which alone sends clones.
+func (d *director) peerSign() { d.sign(d.status.Load().Target) }
 
 // progress notes that a client acknowledged more of what the peer sends; cheap, too.
 func (d *director) progress() { d.progressAt.Store(int64(d.now())) }
@@ -90,7 +97,7 @@ func (d *director) progress() { d.progressAt.Store(int64(d.now())) }
 func (d *director) Run(ctx context.Context) error {
 	ticker := time.NewTicker(d.tick)
 	defer ticker.Stop()
-	signed, progressed := int64(0), int64(0)
+	signed, progressed := make([]int64, len(d.lastSign)), int64(0)
 	for {
 		select {
 		case <-ctx.Done():
@@ -98,15 +105,17 @@ func (d *director) Run(ctx context.Context) error {
 		case ev := <-d.events:
 			d.step(ev)
 		case <-ticker.C:
-			if at := d.lastSign.Load(); at > signed {
-				signed = at
-				d.step(takeover.Event{Now: time.Duration(at), Kind: takeover.Sign})
+			for i := range signed {
+				if at := d.lastSign[i].Load(); at > signed[i] {
+					signed[i] = at
+					d.step(takeover.Event{Now: time.Duration(at), Kind: takeover.Sign, From: i})
+				}
 			}
 			if at := d.progressAt.Load(); at > progressed {
 				progressed = at
-				d.step(takeover.Event{Now: time.Duration(at), Kind: takeover.Progress})
+				d.step(takeover.Event{Now: time.Duration(at), Kind: takeover.Progress, From: d.self})
 			}
-			d.step(takeover.Event{Now: d.now(), Kind: takeover.Tick})
+			d.step(takeover.Event{Now: d.now(), Kind: takeover.Tick, From: d.self})
 		}
 	}
 }
@@ -149,10 +158,12 @@ func (d *director) awake() bool { return int64(d.now()) < d.awakeUntil.Load() }
 func (d *director) do(a takeover.Action) {
 	s := d.stage
 	switch a.Do {
+	case takeover.Choose:
+		s.Choose(a.Node)
 	case takeover.ProbeConnect:
-		s.ProbeConnect()
+		s.ProbeConnect(a.Node)
 	case takeover.ProbePeer, takeover.ProbeGateway, takeover.ProbeAdvertised:
-		s.Probe(a.Do)
+		s.Probe(a.Do, a.Node)
 	case takeover.WriteEpoch:
 		d.begin(a)
 		s.WriteEpoch(a.Epoch)
@@ -161,7 +172,7 @@ func (d *director) do(a takeover.Action) {
 		s.AskGrant(a.Epoch, a.Base, a.Empty)
 	case takeover.FencePeer:
 		d.begin(a)
-		s.FencePeer(a.Epoch)
+		s.FencePeer(a.Epoch, a.Node)
 	case takeover.ReportSilent:
 		s.ReportSilent(a.Epoch)
 	case takeover.Publish:
@@ -253,8 +264,8 @@ func (d *director) outdated() bool {
 	return st.Role == takeover.Fenced || st.Role == takeover.Joining || st.Peer.Epoch > st.Epoch
 }
 
-// mayAnswer reports whether who-has for an advertised address may be answered now.
-func (d *director) mayAnswer(netip.Addr) bool { return int64(d.now()) < d.answerUntil.Load() }
+// mayAnswer reports whether who-has for the group's addresses may be answered now.
+func (d *director) mayAnswer() bool { return int64(d.now()) < d.answerUntil.Load() }
 
 // mayRenew reports whether the lease of the voice may be renewed now.
 func (d *director) mayRenew() bool { return int64(d.now()) < d.renewUntil.Load() }

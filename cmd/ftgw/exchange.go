@@ -1,3 +1,4 @@
+// How the proxy sees the packet layer and the peer, and the packet layer the peer.
 package main
 
 import (
@@ -52,16 +53,14 @@ func (f flows) Received(id rewrite.FlowID, n uint64, eof bool) {
 // Closed changes nothing: the flow lives as long as the kernel has a socket for it.
 func (f flows) Closed(rewrite.FlowID) {}
 
-// exchanges stores the records of this host on the peer.
-type exchanges struct {
-	d    *datapath
-	link *link.Link
-	dir  *director
-}
+// exchanges stores the records of this host on the group's present peer.
+type exchanges struct{ g *group }
 
 var _ proxy.Log = exchanges{}
 
 var (
+	errNotBackup = errors.New("this host is not the backup of that epoch")
+
 	errNotMoved = errors.New("the peer does not take the flow")
 	errNoVoice  = errors.New("the peer speaks for the flow and does not take the reply")
 )
@@ -71,32 +70,33 @@ var (
 // it speaks for it: then this host does, for a reply would reach nobody. A peer that refuses it
 // because it has claimed is obeyed: the flow then waits for the fence in silence.
 func (e exchanges) Store(ctx context.Context, r proxy.Record, body io.ReaderAt) error {
+	d := e.g.n.data
 	alone := func() error {
 		if r.Kind == replication.KindHandOver {
 			return errNotMoved
 		}
 		return nil
 	}
-	if mode, ok := e.d.mode(r.Flow); !ok || mode == rewrite.Simplex {
+	if mode, ok := d.mode(r.Flow); !ok || mode == rewrite.Simplex {
 		if ctx.Err() != nil {
 			return ctx.Err()
 		}
 		return alone()
 	}
-	r.Epoch = uint64(e.dir.epoch())
-	err := e.link.Store(ctx, r, body)
+	r.Epoch = uint64(e.g.dir.epoch())
+	err := e.g.link().Store(ctx, r, body)
 	switch {
 	case errors.Is(err, link.ErrAbandoned):
 		return alone() // this host has claimed: the peer is dead or will fence itself
-	case errors.Is(err, link.ErrRefused) && e.dir.outdated():
+	case errors.Is(err, link.ErrRefused) && e.g.dir.outdated():
 		<-ctx.Done()
 		return ctx.Err()
 	case errors.Is(err, link.ErrRefused), errors.Is(err, link.ErrFailed):
 		if r.Kind == replication.KindHandOver {
 			return errNotMoved
 		}
-		if !e.d.simplify(r.Flow) {
-			e.d.news[r.Flow.Advertised].Note(rewrite.Note{Flow: r.Flow, Kind: rewrite.NoteUnknown})
+		if !d.simplify(r.Flow) {
+			peerLink{e.g}.Note(rewrite.Note{Flow: r.Flow, Kind: rewrite.NoteUnknown})
 			return errNoVoice
 		}
 		return nil
@@ -104,35 +104,13 @@ func (e exchanges) Store(ctx context.Context, r proxy.Record, body io.ReaderAt) 
 	return err
 }
 
-func (d *datapath) mode(id rewrite.FlowID) (rewrite.Mode, bool) {
-	s := d.shard(id.Client)
-	s.mu.Lock()
-	defer s.mu.Unlock()
-	return s.table.Mode(id)
-}
+// peerLink tells the group's present peer what the packet layer has for it.
+type peerLink struct{ g *group }
 
-// own reports whether a flow is this host's alone. A flow that was only relayed to a peer which
-// died is not: the peer has answered its requests.
-func (d *datapath) own(id rewrite.FlowID) bool {
-	mode, ok := d.mode(id)
-	return ok && mode == rewrite.Simplex
-}
-
-// simplify lets a flow go on here alone. It reports false if the peer speaks for it: then this
-// host cannot have it.
-func (d *datapath) simplify(id rewrite.FlowID) (ours bool) {
-	d.on(id.Client, func(t *rewrite.Table, o *rewrite.Outcome) {
-		mode, ok := t.Mode(id)
-		ours = t.Simplify(id, d.now(), o) || ok && mode == rewrite.Simplex
-	})
-	return ours
-}
-
-// peerLink tells the peer what the packet layer has for it.
-type peerLink struct{ *link.Link }
+func (p peerLink) Confirm(c rewrite.Confirmation) { p.g.link().Confirm(c) }
 
 func (p peerLink) Note(n rewrite.Note) {
-	p.Link.Note(replication.FlowNote{Flow: n.Flow, Kind: noteKinds[n.Kind]})
+	p.g.link().Note(replication.FlowNote{Flow: n.Flow, Kind: noteKinds[n.Kind]})
 }
 
 // noteKinds gives the packet layer's notes their numbers on the wire.

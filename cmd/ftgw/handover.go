@@ -1,3 +1,5 @@
+// A switchover of a group: the director moves voice and address, the packet layer the voice of
+// each flow, the proxies the exchanges, one flow at a time between two requests.
 package main
 
 import (
@@ -13,25 +15,22 @@ import (
 	"github.com/ftgw/ftgw/takeover"
 )
 
-// A switchover on this node: the director moves voice and address, the packet layer the voice of
-// each flow, the proxies the exchanges, one flow at a time between two requests.
-
 // Yield makes this host silent for its duplex flows and names those whose exchanges it goes on
 // to execute.
-func (n *node) Yield() {
-	for _, v := range n.services {
+func (g *group) Yield() {
+	for _, v := range g.services {
 		a := v.cfg.Advertised
 		proxy.Speak(v.listener, false)
-		n.data.setStance(a, rewrite.Stance{Serve: true, Duplex: true})
-		n.data.each(func(t *rewrite.Table) { t.Yield(a, n.data.send) })
-		for _, id := range v.proxy.Yield(n.shared) {
-			n.link.Note(replication.FlowNote{Flow: id, Kind: replication.NoteExecutes})
+		g.n.data.setStance(a, rewrite.Stance{Serve: true, Duplex: true})
+		g.n.data.each(func(t *rewrite.Table) { t.Yield(a, g.n.data.send) })
+		for _, id := range v.proxy.Yield(g.n.data.shared) {
+			g.link().Note(replication.FlowNote{Flow: id, Kind: replication.NoteExecutes})
 		}
 	}
 }
 
 // HandOver tells the peer, after all that Yield said.
-func (n *node) HandOver(e takeover.Epoch, turn uint16, voice, address bool) {
+func (g *group) HandOver(e takeover.Epoch, turn uint16, voice, address bool) {
 	note := replication.FlowNote{Kind: replication.NoteHandOver}
 	if voice {
 		note.Reason |= replication.HandOverVoice
@@ -39,74 +38,59 @@ func (n *node) HandOver(e takeover.Epoch, turn uint16, voice, address bool) {
 	if address {
 		note.Reason |= replication.HandOverAddress
 	}
-	a := n.services[0].cfg.Advertised
+	a := g.services[0].cfg.Advertised
 	note.Flow.Client, note.Flow.Advertised = netip.AddrPortFrom(a.Addr(), turn), a
 	note.Flow.ISN = rewrite.Seq(e)
-	n.link.Note(note)
+	g.link().Note(note)
 }
 
 // TakeVoice makes this host speak for the flows that the peer has yielded, and execute those
 // that the peer has not begun.
-func (n *node) TakeVoice() {
-	for _, v := range n.services {
+func (g *group) TakeVoice() {
+	d := g.n.data
+	for _, v := range g.services {
 		a := v.cfg.Advertised
 		proxy.Speak(v.listener, true)
-		n.data.each(func(t *rewrite.Table) {
+		d.each(func(t *rewrite.Table) {
 			t.SetStance(a, rewrite.Stance{Serve: true, Duplex: true, Speak: true})
-			t.Speak(a, n.data.now(), func(o *rewrite.Outcome) { n.held = append(n.held, o.Copy()) })
+			t.Speak(a, d.now(), func(o *rewrite.Outcome) { g.held = append(g.held, o.Copy()) })
 		})
-		v.proxy.Take(func(id rewrite.FlowID) bool { return n.shared(id) && !n.data.executedByPeer(id) })
+		v.proxy.Take(func(id rewrite.FlowID) bool { return d.shared(id) && !d.executedByPeer(id) })
 	}
-}
-
-// shared reports whether both hosts hold a flow.
-func (n *node) shared(id rewrite.FlowID) bool {
-	mode, ok := n.data.mode(id)
-	return ok && mode == rewrite.Duplex
-}
-
-func (d *datapath) executedByPeer(id rewrite.FlowID) bool {
-	s := d.shard(id.Client)
-	s.mu.Lock()
-	defer s.mu.Unlock()
-	return s.table.ExecutedByPeer(id)
-}
-
-func (d *datapath) executes(id rewrite.FlowID) {
-	s := d.shard(id.Client)
-	s.mu.Lock()
-	defer s.mu.Unlock()
-	s.table.Executes(id)
 }
 
 var errAlone = errors.New("this node serves alone: there is nobody to hand over to")
 
 // relinquish gives the peer this node's voice and, if wanted, its address, and waits until the
 // peer has them and every exchange that ran here has ended. Connections that only this host
-// holds are turned over first. It reports how far it came when ctx ends.
-func (n *node) relinquish(ctx context.Context, address bool) error {
-	st := n.dir.status.Load()
-	if !st.Paired {
+// holds are turned over first. It reports how far it came when ctx ends. Where this node serves
+// nothing there is nothing to give.
+func (g *group) relinquish(ctx context.Context, address bool) error {
+	st := g.dir.status.Load()
+	switch {
+	case st.Role == takeover.Joining || st.Role == takeover.Fenced:
+		return nil
+	case !st.Paired:
 		return errAlone
 	}
 	voice := st.Role == takeover.Primary
 	if !voice && !(address && st.Owner) {
 		return nil
 	}
-	n.draining.Store(true)
-	defer n.draining.Store(false)
+	g.draining.Store(true)
+	defer g.draining.Store(false)
 	if voice {
-		if err := n.await(ctx, "connections that only this host holds", func() int { return n.count().Simplex }, n.turnOverAll); err != nil {
+		if err := g.await(ctx, "connections that only this host holds", func() int { return g.count().Simplex }, g.turnOverAll); err != nil {
 			return err
 		}
 	}
 	// The machine gives nothing away while it doubts the peer's life, so it is asked again.
 	ask := func() {
-		n.dir.post(ctx, takeover.Event{Kind: takeover.Relinquish, Voice: voice, Address: address})
+		g.dir.post(ctx, takeover.Event{Kind: takeover.Relinquish, From: g.index, Voice: voice, Address: address})
 	}
 	ask()
-	if err := n.await(ctx, "the peer to take over", func() int {
-		st := n.dir.status.Load()
+	if err := g.await(ctx, "the peer to take over", func() int {
+		st := g.dir.status.Load()
 		if voice && (st.Role == takeover.Primary || st.Peer.Role != takeover.Primary) || address && st.Owner {
 			return 1
 		}
@@ -114,35 +98,48 @@ func (n *node) relinquish(ctx context.Context, address bool) error {
 	}, ask); err != nil {
 		return err
 	}
-	return n.await(ctx, "exchanges that run here", func() int {
-		sum := 0
-		for _, v := range n.services {
-			sum += v.proxy.Executing()
-		}
-		return sum
-	}, n.yieldRest)
+	return g.await(ctx, "exchanges that run here", g.executing, g.yieldRest)
 }
 
-func (n *node) turnOverAll() {
-	for _, v := range n.services {
+// executing is how many connections this host executes.
+func (g *group) executing() int {
+	sum := 0
+	for _, v := range g.services {
+		sum += v.proxy.Executing()
+	}
+	return sum
+}
+
+func (g *group) turnOverAll() {
+	for _, v := range g.services {
 		v.proxy.TurnOver()
 	}
 }
 
 // yieldRest asks anew for the exchanges that are still here: one that was handed over from the
 // peer meanwhile was not asked, and an idle one may have missed it.
-func (n *node) yieldRest() {
-	n.turnOverAll()
-	if n.dir.status.Load().Role != takeover.Backup {
+func (g *group) yieldRest() {
+	g.turnOverAll()
+	if g.dir.status.Load().Role != takeover.Backup {
 		return
 	}
-	for _, v := range n.services {
-		v.proxy.Yield(n.shared)
+	for _, v := range g.services {
+		v.proxy.Yield(g.n.data.shared)
 	}
 }
 
-// await waits until left is 0, and nudges meanwhile.
-func (n *node) await(ctx context.Context, what string, left func() int, nudge func()) error {
+// await waits until left is 0 while there is a pair, and nudges meanwhile.
+func (g *group) await(ctx context.Context, what string, left func() int, nudge func()) error {
+	return await(ctx, what, left, func() error {
+		if g.dir.status.Load().Role == takeover.Sole {
+			return errAlone
+		}
+		return nil
+	}, nudge)
+}
+
+// await waits until left is 0 or something is wrong, and nudges meanwhile.
+func await(ctx context.Context, what string, left func() int, wrong func() error, nudge func()) error {
 	t := time.NewTicker(5 * time.Millisecond)
 	defer t.Stop()
 	for i := 1; left() > 0; i++ {
@@ -154,20 +151,21 @@ func (n *node) await(ctx context.Context, what string, left func() int, nudge fu
 			return fmt.Errorf("waiting for %s: %d left: %w", what, left(), context.Cause(ctx))
 		case <-t.C:
 		}
-		if n.dir.status.Load().Role == takeover.Sole {
-			return errAlone
+		if err := wrong(); err != nil {
+			return err
 		}
 	}
 	return nil
 }
 
-// count counts the flows of all services.
-func (n *node) count() rewrite.Count {
+// count counts the flows of all services of the group.
+func (g *group) count() rewrite.Count {
 	var sum rewrite.Count
-	for _, v := range n.services {
-		c := n.data.count(v.cfg.Advertised)
+	for _, v := range g.services {
+		c := g.n.data.count(v.cfg.Advertised)
 		sum.Duplex += c.Duplex
 		sum.Simplex += c.Simplex
+		sum.Closing += c.Closing
 	}
 	return sum
 }

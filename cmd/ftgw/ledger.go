@@ -58,25 +58,31 @@ type LedgerEntry struct {
 // ledger is what this node says of its exchanges.
 func (n *node) ledger(sinceTakeover bool, limit int) Ledger {
 	l := Ledger{Node: n.self.Name, Services: []ServiceLedger{}}
-	for _, v := range n.services {
-		book := v.proxy.Ledger(sinceTakeover, limit)
-		s := ServiceLedger{Name: v.cfg.Name, Exchanges: make([]LedgerEntry, 0, len(book.Exchanges))}
-		if !book.At.IsZero() {
-			s.Takeover = &LedgerTakeover{Epoch: book.Epoch, At: book.At, Forgotten: book.Forgotten}
+	for _, g := range n.groups {
+		for _, v := range g.services {
+			l.Services = append(l.Services, g.ledger(v, sinceTakeover, limit))
 		}
-		for _, e := range book.Exchanges {
-			s.Exchanges = append(s.Exchanges, n.ledgerEntry(e))
-		}
-		l.Services = append(l.Services, s)
 	}
 	return l
 }
 
-func (n *node) ledgerEntry(e proxy.Exchange) LedgerEntry {
+func (g *group) ledger(v *service, sinceTakeover bool, limit int) ServiceLedger {
+	book := v.proxy.Ledger(sinceTakeover, limit)
+	s := ServiceLedger{Name: v.cfg.Name, Exchanges: make([]LedgerEntry, 0, len(book.Exchanges))}
+	if !book.At.IsZero() {
+		s.Takeover = &LedgerTakeover{Epoch: book.Epoch, At: book.At, Forgotten: book.Forgotten}
+	}
+	for _, e := range book.Exchanges {
+		s.Exchanges = append(s.Exchanges, g.ledgerEntry(e))
+	}
+	return s
+}
+
+func (g *group) ledgerEntry(e proxy.Exchange) LedgerEntry {
 	return LedgerEntry{Time: e.Began, Client: e.Flow.Client.String(), ISN: uint32(e.Flow.ISN), Index: e.Index,
 		Transaction: e.Transaction, ClientKey: e.ClientKey, Method: e.Method, Path: e.Path, Status: e.Status,
 		Bytes: e.Bytes, Attempt: e.Attempt, Outcome: e.Outcome.String(), Epoch: e.Epoch,
-		ExecutedOn: map[proxy.Site]string{proxy.Here: n.self.Name, proxy.Peer: n.peer.Name}[e.Executed],
+		ExecutedOn: map[proxy.Site]string{proxy.Here: g.n.self.Name, proxy.Peer: g.nodes[g.target()].Name}[e.Executed],
 		TookMS:     float64(e.Took.Microseconds()) / 1000}
 }
 

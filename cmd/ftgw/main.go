@@ -95,6 +95,14 @@ func knownCommand(cmd *cobra.Command, args []string) error {
 	return codedError{exitUsage, fmt.Errorf("there is no command %q (%s)", args[0], remedy)}
 }
 
+// atMostOne refuses more than one word after a command's flags.
+func atMostOne(cmd *cobra.Command, args []string) error {
+	if len(args) > 1 {
+		return noArgs(cmd, args[1:])
+	}
+	return nil
+}
+
 // noArgs refuses words after a command's flags.
 func noArgs(cmd *cobra.Command, args []string) error {
 	if len(args) == 0 {

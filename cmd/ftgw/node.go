@@ -1,9 +1,10 @@
+// A node: what a host has once, whatever it serves, and how it starts and stops. What it has for
+// each set of nodes that services share is a group, see group.go.
 package main
 
 import (
 	"context"
 	"crypto/rand"
-	"errors"
 	"log/slog"
 	"net"
 	"net/netip"
@@ -17,14 +18,12 @@ import (
 	"github.com/ftgw/ftgw/config"
 	"github.com/ftgw/ftgw/membership"
 	"github.com/ftgw/ftgw/nfq"
-	"github.com/ftgw/ftgw/proxy"
 	"github.com/ftgw/ftgw/replication"
 	"github.com/ftgw/ftgw/replication/link"
 	"github.com/ftgw/ftgw/rewrite"
 	"github.com/ftgw/ftgw/rules"
 	"github.com/ftgw/ftgw/takeover"
 	"github.com/ftgw/ftgw/takeover/address"
-	"github.com/ftgw/ftgw/witness"
 )
 
 const (
@@ -34,59 +33,35 @@ const (
 	windowScale = 7 // of every SYN-ACK: 8 MB of window in steps of 128 bytes
 )
 
-// drainFor bounds how long a node that is asked to stop waits for its exchanges.
-const drainFor = 15 * time.Second
-
-var errNotBackup = errors.New("this host is not the backup of that epoch")
-
 // node is one running node: all parts, joined.
 type node struct {
-	cfg      *config.Config
-	log      *slog.Logger
-	self     config.Node
-	peer     config.Node
-	pair     string // as the witness calls it
-	iface    string
-	gateway  netip.Addr
-	kernel   replication.Kernel
-	boot     takeover.Boot
-	started  time.Time
-	services []*service
+	cfg     *config.Config
+	log     *slog.Logger
+	self    config.Node
+	iface   string
+	gateway netip.Addr
+	kernel  replication.Kernel
+	boot    takeover.Boot
+	started time.Time
 
-	data    *datapath
-	dir     *director
-	port    *link.Port
-	link    *link.Link
-	gossip  *membership.Cluster
-	witness *witness.Client // nil: there is none
-	arp     *address.Node
-	rules   *rules.Bundle
-	socket  net.Listener // operators'
-	epochs  epochFile
-	writes  chan takeover.Epoch // to be put on disk, in order
-	workers []worker
+	groups     []*group
+	neighbours neighbours
+	data       *datapath
+	port       *link.Port // where the others' sessions come in
+	gossip     *membership.Cluster
+	arp        *address.Node
+	rules      *rules.Bundle
+	socket     net.Listener // operators'
+	epochs     epochFile
+	writes     chan epochWrite // to be put on disk, in order
+	workers    []worker
 
-	ctx context.Context // of the run; cancels what the stage has begun
-	wg  sync.WaitGroup  // what the stage has begun
-	mac struct {
-		sync.Mutex
-		addr   string
-		doubts int       // answers in a row that name another one
-		since  time.Time // the first of them
-		asking bool
-	}
-	defended time.Time // an advertised address, the last time; the ARP reader's goroutine only
+	ctx      context.Context // of the run; cancels what the stages have begun
+	wg       sync.WaitGroup  // what the stages have begun
 	leaving  atomic.Bool
-	draining atomic.Bool        // hands over: connections that only this host holds must end
-	held     []*rewrite.Outcome // between Promote and ReleaseHeld; the director's goroutine only
-}
-
-// service is one advertised address on this node.
-type service struct {
-	cfg      config.Service
-	proxy    *proxy.Server
-	listener *net.TCPListener
-	upstream upstreamHealth
+	quit     chan struct{} // asks run to end in good order, as the end of its context does
+	quitting sync.Once
+	defended map[netip.Addr]time.Time // advertised addresses, the last time; the ARP reader's goroutine only
 }
 
 // worker is one queue with its handler.
@@ -97,7 +72,8 @@ type worker struct {
 
 // runNode serves until ctx ends.
 func runNode(ctx context.Context, cfg *config.Config, log *slog.Logger) error {
-	n := &node{cfg: cfg, log: log, self: cfg.Self(), started: time.Now(), writes: make(chan takeover.Epoch, 64)}
+	n := &node{cfg: cfg, log: log, self: cfg.Self(), started: time.Now(), writes: make(chan epochWrite, 64),
+		quit: make(chan struct{}), defended: map[netip.Addr]time.Time{}}
 	var undo undoList
 	defer undo.run(log)
 	if err := n.build(ctx, &undo); err != nil {
@@ -106,8 +82,8 @@ func runNode(ctx context.Context, cfg *config.Config, log *slog.Logger) error {
 	return n.run(ctx)
 }
 
-// build acquires everything in the order that keeps the advertised address silent: fences
-// first, then the queues, the rules that point at them, and only then the address itself.
+// build acquires everything in the order that keeps the advertised addresses silent: fences
+// first, then the queues, the rules that point at them, and only then the addresses themselves.
 func (n *node) build(ctx context.Context, undo *undoList) error {
 	rand.Read(n.boot[:])
 	var err error
@@ -126,7 +102,7 @@ func (n *node) build(ctx context.Context, undo *undoList) error {
 	if err != nil {
 		return err
 	}
-	if n.epochs, err = openEpochs(filepath.Join(n.cfg.StateDir, "epoch")); err != nil {
+	if n.epochs, err = openEpochs(filepath.Join(n.cfg.StateDir, "epochs")); err != nil {
 		return err
 	}
 	if err := n.preflight(); err != nil {
@@ -137,35 +113,35 @@ func (n *node) build(ctx context.Context, undo *undoList) error {
 	if err := n.buildPackets(undo); err != nil {
 		return err
 	}
-	if err := n.buildDirector(); err != nil {
-		return err
-	}
-	n.buildSession(keys)
-	n.buildWitness(ctx, keys)
-	if err := n.buildServices(ctx, undo); err != nil {
-		return err
+	n.port = link.NewPort(link.PortConfig{Self: netip.AddrPortFrom(n.self.Address, n.cfg.SessionPort), Keys: keys, Log: n.log})
+	for _, g := range n.groups {
+		if err := g.build(ctx, keys, undo); err != nil {
+			return err
+		}
 	}
 	n.arp, err = address.Open(address.Config{Interface: n.iface, Own: n.self.Address,
-		Alive: n.dir.mayAnswer, Handler: wire{n: n, ctx: ctx}, Log: n.log})
+		Alive: n.mayAnswer, Handler: wire{n}, Log: n.log})
 	if err != nil {
 		return err
 	}
 	undo.add(n.arp.Close)
-	n.gossip, err = n.newGossip(ctx, keys)
+	n.gossip, err = n.newGossip(keys)
 	return err
 }
 
-// run starts every part and waits for all of them. At the end the peer is told first, the
+// run starts every part and waits for all of them. At the end the peers are told first, the
 // gate closed before.
 func (n *node) run(ctx context.Context) error {
-	g, run := errgroup.WithContext(context.WithoutCancel(ctx))
+	all, run := errgroup.WithContext(context.WithoutCancel(ctx))
 	stopped, stop := context.WithCancel(run)
 	n.ctx = stopped
 	defer n.wg.Wait()
 	defer stop()
-	g.Go(func() error { // ends the run: in good order when ctx ends, at once when a part fails
+	all.Go(func() error { // ends the run: in good order when that is asked for, at once when a part fails
 		select {
 		case <-ctx.Done():
+			n.farewell()
+		case <-n.quit:
 			n.farewell()
 		case <-run.Done():
 		}
@@ -173,88 +149,58 @@ func (n *node) run(ctx context.Context) error {
 		stop()
 		return nil
 	})
-	part := func(f func(context.Context) error) { g.Go(func() error { return f(stopped) }) }
+	part := func(f func(context.Context) error) { all.Go(func() error { return f(stopped) }) }
 	for _, w := range n.workers {
 		part(func(ctx context.Context) error { return w.queue.Run(ctx, n.data.handler(w.in)) })
 	}
-	part(n.dir.Run)
 	part(n.port.Run)
-	part(n.link.Run)
 	part(n.gossip.Run)
 	part(n.arp.Run)
-	if n.witness != nil {
-		part(n.witness.Run)
-	}
 	part(n.keepEpochs)
 	part(n.keepLease)
 	part(n.keepRules)
 	part(n.keepFlows)
-	part(n.resolvePeer)
-	part(func(ctx context.Context) error {
-		return serveSocket(ctx, n.socket, answers{n.status, n.ledger, n.relinquish})
-	})
-	for _, v := range n.services {
-		part(func(ctx context.Context) error { return v.proxy.Serve(ctx, v.listener) })
-		part(v.checkUpstream)
+	for _, p := range n.neighbours.list {
+		part(func(ctx context.Context) error { return n.resolve(ctx, p) })
 	}
-	n.log.Info("node runs", "node", n.self.Name, "peer", n.peer.Name, "interface", n.iface, "gateway", n.gateway)
-	return g.Wait()
+	for _, g := range n.groups {
+		g.parts(part)
+	}
+	part(func(ctx context.Context) error {
+		return serveSocket(ctx, n.socket, answers{n.status, n.ledger, n.switchover, n.drain})
+	})
+	n.log.Info("node runs", "node", n.self.Name, "groups", groupNames(n.groups), "interface", n.iface, "gateway", n.gateway)
+	return all.Wait()
 }
 
-// farewell makes this node silent and tells the peer, which then claims at once.
-func (n *node) farewell() {
-	drain, cancel := context.WithTimeout(n.ctx, drainFor)
-	defer cancel()
-	if err := n.relinquish(drain, true); err != nil && !errors.Is(err, errAlone) {
-		n.log.Warn("leaving before all is handed over", "error", err)
-	}
-	n.leaving.Store(true)
-	for _, v := range n.addresses() {
-		n.arp.Disown(v)
-		if err := n.rules.Revoke(v); err != nil {
-			n.log.Error("cannot close the gate", "error", err)
+// begin runs f in a goroutine that run waits for.
+func (n *node) begin(f func(context.Context)) {
+	n.wg.Go(func() { f(n.ctx) })
+}
+
+// groupOf returns the group that has an advertised IP address, or nil.
+func (n *node) groupOf(a netip.Addr) *group {
+	for _, g := range n.groups {
+		for _, v := range g.services {
+			if v.cfg.Advertised.Addr() == a {
+				return g
+			}
 		}
 	}
-	n.link.SendLeave()
-	time.Sleep(20 * time.Millisecond) // the farewell is on its way before the session closes
+	return nil
 }
 
-// silence makes sure that the end of this process is none of the clients' business: connections
-// are about to be reset, while workers may still answer the queues and the lease may still run.
-func (n *node) silence() {
-	n.leaving.Store(true)
-	for _, v := range n.services {
-		n.data.fence(v.cfg.Advertised)
-	}
+// mayAnswer reports whether who-has for an advertised address may be answered now.
+func (n *node) mayAnswer(a netip.Addr) bool {
+	g := n.groupOf(a)
+	return g != nil && g.dir.mayAnswer()
 }
 
 // addresses returns the advertised IP addresses of this node, each once.
 func (n *node) addresses() []netip.Addr {
 	var all []netip.Addr
-	seen := map[netip.Addr]bool{}
-	for _, s := range n.cfg.Services {
-		if a := s.Advertised.Addr(); s.Has(n.self.Name) && !seen[a] {
-			seen[a] = true
-			all = append(all, a)
-		}
+	for _, g := range n.groups {
+		all = append(all, g.addresses()...)
 	}
 	return all
-}
-
-func (n *node) advertises(a netip.Addr) bool {
-	for _, v := range n.addresses() {
-		if v == a {
-			return true
-		}
-	}
-	return false
-}
-
-func (n *node) serviceOf(a netip.AddrPort) *service {
-	for _, v := range n.services {
-		if v.cfg.Advertised == a {
-			return v
-		}
-	}
-	return nil
 }

@@ -1,7 +1,8 @@
+// The three ways in which this node hears of the others: the sessions, gossip and ARP. Each is
+// turned into evidence for the directors.
 package main
 
 import (
-	"context"
 	"net"
 	"net/netip"
 	"time"
@@ -13,99 +14,108 @@ import (
 	"github.com/ftgw/ftgw/takeover"
 )
 
-// The three ways in which this node hears of its peer: the session, gossip and ARP. Each is
-// turned into evidence for the director.
-
-// session takes what the peer says on the session.
+// session takes what one node of a group says on its session. What concerns flows and is not of
+// the present peer is of an earlier pair, and refused or passed over.
 type session struct {
-	n      *node
-	ctx    context.Context // of the node's run
-	offset time.Duration   // from the link's clock to the director's, never too large
-	boot   takeover.Boot   // of the present session; its goroutine only
+	g      *group
+	from   int           // index of that node
+	offset time.Duration // from the link's clock to the director's, never too large
+	boot   takeover.Boot // of the present session; its goroutine only
 }
 
 var _ link.Handler = (*session)(nil)
 
 func (s *session) Up(h replication.Hello) {
 	s.boot = takeover.Boot(h.Boot)
-	s.n.log.Info("session up", "peer", h.Node, "epoch", h.Epoch)
-	if why := unequal(s.n.kernel, h.Kernel); why != "" {
-		s.n.log.Error("no pair with the peer", "why", why)
+	s.g.log.Info("session up", "node", h.Node, "epoch", h.Epoch)
+	if why := unequal(s.g.n.kernel, h.Kernel); why != "" {
+		s.g.log.Error("no pair with the node", "node", h.Node, "why", why)
 	}
-	s.n.dir.post(s.ctx, takeover.Event{Kind: takeover.SessionUp, Boot: s.boot,
-		Epoch: takeover.Epoch(h.Epoch), Unequal: h.Kernel != s.n.kernel})
-	for _, v := range s.n.services {
-		s.n.data.resume(v.cfg.Advertised)
+	s.g.post(takeover.Event{Kind: takeover.SessionUp, From: s.from, Boot: s.boot,
+		Epoch: takeover.Epoch(h.Epoch), Unequal: h.Kernel != s.g.n.kernel})
+	if !s.ofPeer() {
+		return
+	}
+	for _, v := range s.g.services {
+		s.g.n.data.resume(v.cfg.Advertised)
 	}
 }
+
+// ofPeer reports whether the session is that with the present peer.
+func (s *session) ofPeer() bool { return s.from == s.g.target() }
 
 func (s *session) Down(err error, reset bool) {
-	s.n.log.Info("session down", "error", err, "reset", reset)
-	s.n.dir.post(s.ctx, takeover.Event{Kind: takeover.SessionDown})
+	s.g.log.Info("session down", "node", s.g.nodes[s.from].Name, "error", err, "reset", reset)
+	s.g.post(takeover.Event{Kind: takeover.SessionDown, From: s.from})
 }
 
-func (s *session) Sign() { s.n.dir.sign() }
+func (s *session) Sign() { s.g.dir.sign(s.from) }
 
 func (s *session) Heartbeat(h replication.Heartbeat) {
 	view := takeover.View{Epoch: takeover.Epoch(h.Epoch), Role: roleOf(h.Role),
 		Owner: h.Flags&replication.FlagOwner != 0, Paired: h.Flags&replication.FlagPaired != 0,
-		VoiceTurn: h.VoiceTurn, AddressTurn: h.AddressTurn}
+		Chosen: h.Flags&replication.FlagChosen != 0, VoiceTurn: h.VoiceTurn, AddressTurn: h.AddressTurn}
 	echo := time.Duration(0)
 	if h.Echo != 0 {
 		echo = time.Duration(h.Echo) + s.offset
 	}
-	s.n.dir.post(s.ctx, takeover.Event{Kind: takeover.PeerState, Boot: s.boot, Peer: view, Echo: echo})
+	s.g.post(takeover.Event{Kind: takeover.PeerState, From: s.from, Boot: s.boot, Peer: view, Echo: echo})
 }
 
-func (s *session) Confirm(c []rewrite.Confirmation) { s.n.data.confirmed(c) }
+func (s *session) Confirm(c []rewrite.Confirmation) {
+	if s.ofPeer() {
+		s.g.n.data.confirmed(c)
+	}
+}
 
 func (s *session) Stored(items []replication.StoredItem) {
 	for _, i := range items {
 		if c, ok := i.Confirmation(); ok {
-			s.n.data.confirmed([]rewrite.Confirmation{c})
+			s.Confirm([]rewrite.Confirmation{c})
 		}
 	}
 }
 
 func (s *session) Notes(notes []replication.FlowNote) {
+	if !s.ofPeer() {
+		return
+	}
 	for _, n := range notes {
 		switch kind := noteOf(n.Kind); {
 		case kind != rewrite.NoteNone:
-			s.n.data.noted(rewrite.Note{Flow: n.Flow, Kind: kind})
-			if v := s.n.serviceOf(n.Flow.Advertised); v != nil && s.n.data.own(n.Flow) {
+			s.g.n.data.noted(rewrite.Note{Flow: n.Flow, Kind: kind})
+			if v := s.g.serviceOf(n.Flow.Advertised); v != nil && s.g.n.data.own(n.Flow) {
 				v.proxy.Adopt(n.Flow) // the peer may have executed it
 			}
 		case n.Kind == replication.NoteExecutes:
-			s.n.data.executes(n.Flow)
+			s.g.n.data.executes(n.Flow)
 		case n.Kind == replication.NoteHandOver:
-			e := s.n.dir.epoch()
+			e := s.g.dir.epoch()
 			if uint32(n.Flow.ISN) != uint32(e) {
 				continue // of an earlier pair
 			}
-			s.n.dir.post(s.ctx, takeover.Event{Kind: takeover.HandedOver, Boot: s.boot, Epoch: e, Turn: n.Flow.Client.Port(),
+			s.g.post(takeover.Event{Kind: takeover.HandedOver, From: s.from, Boot: s.boot, Epoch: e, Turn: n.Flow.Client.Port(),
 				Voice: n.Reason&replication.HandOverVoice != 0, Address: n.Reason&replication.HandOverAddress != 0})
 		}
 	}
 }
 
-func (s *session) Leave() {
-	s.n.dir.post(s.ctx, takeover.Event{Kind: takeover.PeerLeaving})
-}
+func (s *session) Leave() { s.g.post(takeover.Event{Kind: takeover.PeerLeaving, From: s.from}) }
 
 func (s *session) Epoch(e replication.Epoch) {
-	s.n.dir.post(s.ctx, takeover.Event{Kind: takeover.Sign, Epoch: takeover.Epoch(e.Epoch)})
+	s.g.post(takeover.Event{Kind: takeover.Sign, From: s.from, Epoch: takeover.Epoch(e.Epoch)})
 }
 
 // OpenRecord takes a record of the executor. One of an older epoch, or that comes while this
-// host is in no pair, is refused, so that a host that was wrongly taken for dead cannot release
-// another byte (I5).
+// host is in no pair, or of another node than the peer, is refused, so that a host that was
+// wrongly taken for dead cannot release another byte (I5).
 func (s *session) OpenRecord(r replication.Record) (link.RecordSink, error) {
-	st := s.n.dir.status.Load()
+	st := s.g.dir.status.Load()
 	paired := st.Role == takeover.Backup || st.Role == takeover.Primary // the voice may have moved before the exchange ended
-	if !paired || takeover.Epoch(r.Epoch) < st.Epoch {
+	if !paired || s.from != st.Target || takeover.Epoch(r.Epoch) < st.Epoch {
 		return nil, errNotBackup
 	}
-	v := s.n.serviceOf(r.Flow.Advertised)
+	v := s.g.serviceOf(r.Flow.Advertised)
 	if v == nil {
 		return nil, errNotBackup
 	}
@@ -113,26 +123,25 @@ func (s *session) OpenRecord(r replication.Record) (link.RecordSink, error) {
 }
 
 // gossip takes what membership sees: signs of life, and their absence.
-type gossip struct {
-	n   *node
-	ctx context.Context
-}
+type gossip struct{ n *node }
 
 var _ membership.Handler = gossip{}
 
-func (g gossip) Alive(name string, _ membership.Meta)   { g.heard(name) }
-func (g gossip) Updated(name string, _ membership.Meta) { g.heard(name) }
+func (g gossip) Alive(name string, m membership.Meta)   { g.heard(name, m) }
+func (g gossip) Updated(name string, m membership.Meta) { g.heard(name, m) }
 
-func (g gossip) heard(name string) {
-	if name == g.n.peer.Name {
-		g.n.dir.post(g.ctx, takeover.Event{Kind: takeover.Sign})
+func (g gossip) heard(name string, m membership.Meta) {
+	views, err := parseViews(m.Extra)
+	if err != nil {
+		g.n.log.Warn("gossip", "node", name, "error", err)
 	}
+	g.n.member(name, func(of *group, i int) {
+		of.post(takeover.Event{Kind: takeover.Sign, From: i, Epoch: epochIn(views, of)})
+	})
 }
 
 func (g gossip) Heard(name string, _ time.Duration) {
-	if name == g.n.peer.Name {
-		g.n.dir.sign()
-	}
+	g.n.member(name, func(of *group, i int) { of.dir.sign(i) })
 }
 
 // Leaving changes nothing: the farewell that counts comes by the session, after the gate was
@@ -140,51 +149,72 @@ func (g gossip) Heard(name string, _ time.Duration) {
 func (g gossip) Leaving(string) {}
 
 func (g gossip) Dead(name string) {
-	if name == g.n.peer.Name {
-		g.n.dir.post(g.ctx, takeover.Event{Kind: takeover.GossipDead})
+	g.n.member(name, func(of *group, i int) { of.post(takeover.Event{Kind: takeover.GossipDead, From: i}) })
+}
+
+// member runs f for each group that a node shares with this one, with its index there.
+func (n *node) member(name string, f func(g *group, i int)) {
+	for _, g := range n.groups {
+		if i := g.indexOf(name); i >= 0 && i != g.index {
+			f(g, i)
+		}
 	}
 }
 
 // wire takes what ARP shows.
-type wire struct {
-	n   *node
-	ctx context.Context
-}
+type wire struct{ n *node }
 
 func (w wire) Frame(net.HardwareAddr, netip.Addr) {}
 
 func (w wire) Answered(addr netip.Addr, mac net.HardwareAddr) {
-	kind := takeover.AnswerAdvertised
-	switch {
-	case addr == w.n.peer.Address:
-		kind = takeover.AnswerPeer
-		w.n.peerMAC(mac)
-	case addr == w.n.gateway:
-		kind = takeover.AnswerGateway
-	case !w.n.advertises(addr) || !w.n.fromPeer(mac):
-		return // a stranger's answer for the address is no sign of the peer's daemon
+	n := w.n
+	if p := n.neighbours.at(addr); p != nil {
+		n.learnMAC(p, mac)
+		n.member(p.name, func(g *group, i int) { g.post(takeover.Event{Kind: takeover.AnswerPeer, From: i}) })
+		return
 	}
-	w.n.dir.post(w.ctx, takeover.Event{Kind: kind})
+	if addr == n.gateway {
+		for _, g := range n.groups {
+			g.post(takeover.Event{Kind: takeover.AnswerGateway, From: g.index})
+		}
+		return
+	}
+	g := n.groupOf(addr)
+	if g == nil {
+		return
+	}
+	// A stranger's answer for the address is no sign of a node's daemon.
+	if i := n.neighbours.sender(g, mac); i >= 0 {
+		g.post(takeover.Event{Kind: takeover.AnswerAdvertised, From: i})
+	}
 }
 
 // Foreign answers a stranger's claim by an announcement, as RFC 5227 §2.4 defends an address.
-// The peer's own claim is for the director to judge.
+// The claim of a node of the group is for the director to judge.
 func (w wire) Foreign(v netip.Addr, mac net.HardwareAddr) {
 	const pause = time.Second // so that two who defend the same address do not fill the network
-	if time.Since(w.n.defended) < pause {
+	n, g := w.n, w.n.groupOf(v)
+	if g == nil || time.Since(n.defended[v]) < pause {
 		return
 	}
-	w.n.defended = time.Now()
-	w.n.log.Warn("another station claims the advertised address", "address", v, "mac", mac.String())
-	if w.n.fromPeer(mac) {
+	n.defended[v] = time.Now()
+	g.log.Warn("another station claims the advertised address", "address", v, "mac", mac.String())
+	if n.neighbours.sender(g, mac) >= 0 {
 		return
 	}
-	if err := w.n.arp.Announce(v); err != nil {
-		w.n.log.Error("cannot defend the address", "address", v, "error", err)
+	if err := n.arp.Announce(v); err != nil {
+		g.log.Error("cannot defend the address", "address", v, "error", err)
 	}
 }
 
 func (w wire) Link(up bool) { w.n.log.Info("carrier", "interface", w.n.iface, "up", up) }
+
+// probe asks by ARP; a probe that cannot be sent is one without an answer.
+func (n *node) probe(a netip.Addr) {
+	if err := n.arp.Probe(a); err != nil {
+		n.log.Debug("probe not sent", "target", a, "error", err)
+	}
+}
 
 // wireRoles gives the roles of the decisions their numbers on the wire.
 var wireRoles = map[takeover.Role]replication.Role{

@@ -35,15 +35,15 @@ func (n *node) preflight() error {
 		err = portFree(gossip, true)
 	}
 	taken(err, "gossip_port", "gossip port", gossip)
-	for _, s := range n.cfg.Services {
-		if !s.Has(n.self.Name) {
-			continue
+	for _, g := range n.groups {
+		for _, v := range g.services {
+			s := v.cfg
+			if err := portFree(s.Advertised, false); err != nil {
+				errs = append(errs, fmt.Errorf("service %s: advertised %v: %w; stop the program that listens there (see: ss -lntp), or let it listen on other addresses or ports only, as an upstream does", s.Name, s.Advertised, err))
+			}
+			forward := netip.AddrPortFrom(n.self.Address, s.Forward)
+			taken(portFree(forward, false), "forward", "service "+s.Name+": forwarding port", forward)
 		}
-		if err := portFree(s.Advertised, false); err != nil {
-			errs = append(errs, fmt.Errorf("service %s: advertised %v: %w; stop the program that listens there (see: ss -lntp), or let it listen on other addresses or ports only, as an upstream does", s.Name, s.Advertised, err))
-		}
-		forward := netip.AddrPortFrom(n.self.Address, s.Forward)
-		taken(portFree(forward, false), "forward", "service "+s.Name+": forwarding port", forward)
 	}
 	return errors.Join(errs...)
 }

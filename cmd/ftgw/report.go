@@ -1,41 +1,98 @@
+// What a node says of itself to an operator.
 package main
 
 import (
 	"fmt"
+	"slices"
+	"strings"
 
+	"github.com/ftgw/ftgw/config"
 	"github.com/ftgw/ftgw/takeover"
 )
 
-// status is what this node says of itself to an operator.
 func (n *node) status() Status {
-	st := n.dir.status.Load()
-	s := Status{Node: n.self.Name, Version: version(), Drops: n.drops(),
-		Peers: []PeerStatus{{Name: n.peer.Name, State: peerState(st), RTT: n.link.RTT().Microseconds(), Problem: n.problem()}}}
-	if w, there := n.cfg.Witness(); there {
-		p := PeerStatus{Name: w.Name, State: "alive", RTT: n.witness.RTT().Microseconds()}
-		if !n.witness.Up() {
-			p.State, p.RTT = "dead", 0
-			s.Warnings = append(s.Warnings, fmt.Sprintf("witness %s does not answer (%s): this node cannot claim, so nothing survives the death of %s until the witness is back",
-				w.Name, orDash(n.witness.Wrong()), n.peer.Name))
+	s := Status{Node: n.self.Name, Version: version(), Drops: n.drops()}
+	for _, o := range n.cfg.Nodes {
+		switch {
+		case o.Name == n.self.Name:
+		case o.Witness:
+			p, warnings := n.witnessStatus(o)
+			s.Peers, s.Warnings = append(s.Peers, p), append(s.Warnings, warnings...)
+		default:
+			s.Peers = append(s.Peers, n.peerStatus(o))
 		}
-		s.Peers = append(s.Peers, p)
 	}
-	for _, v := range n.services {
-		s.Services = append(s.Services, n.serviceStatus(v, st))
+	for _, g := range n.groups {
+		for _, v := range g.services {
+			s.Services = append(s.Services, g.serviceStatus(v))
+		}
 	}
 	return s
 }
 
-// problem says what keeps this node and its peer from being a pair.
-func (n *node) problem() string {
-	l := n.link.Status()
-	switch {
-	case !l.Up && l.Refusal != nil:
-		return l.Refusal.Error()
-	case l.Up:
-		return unequal(n.kernel, l.Peer.Kernel)
+// peerStates are from the best to the worst.
+var peerStates = []string{"", "alive", "suspect", "dead"}
+
+// peerStatus is the worst that any group has to say of a node; of one that shares none with this
+// node, what gossip says.
+func (n *node) peerStatus(o config.Node) PeerStatus {
+	p := PeerStatus{Name: o.Name}
+	n.member(o.Name, func(g *group, i int) {
+		l := g.links[i].Status()
+		if state := g.peerState(i, l.Up); slices.Index(peerStates, state) > slices.Index(peerStates, p.State) {
+			p.State = state
+		}
+		p.RTT = max(p.RTT, l.RTT.Microseconds())
+		switch {
+		case p.Problem != "":
+		case !l.Up && l.Refusal != nil:
+			p.Problem = l.Refusal.Error()
+		case l.Up:
+			p.Problem = unequal(n.kernel, l.Peer.Kernel)
+		}
+	})
+	if p.State == "" {
+		p.State = "dead"
+		for _, m := range n.gossip.Members() {
+			if m.Name == o.Name {
+				p.State = "alive"
+			}
+		}
 	}
-	return ""
+	return p
+}
+
+// peerState is what the director holds of its peer. Of a spare it holds nothing but its session.
+func (g *group) peerState(i int, up bool) string {
+	st := g.dir.status.Load()
+	switch {
+	case i == st.Target && st.Session && !st.Suspect, i != st.Target && up:
+		return "alive"
+	case i == st.Target && st.Role != takeover.Sole:
+		return "suspect"
+	}
+	return "dead"
+}
+
+// witnessStatus is the worst that any group's connection to the witness shows.
+func (n *node) witnessStatus(w config.Node) (PeerStatus, []string) {
+	p := PeerStatus{Name: w.Name, State: "alive"}
+	var without []string
+	wrong := ""
+	for _, g := range n.groups {
+		p.RTT = max(p.RTT, g.witness.RTT().Microseconds())
+		if !g.witness.Up() {
+			without = append(without, g.nodes[g.target()].Name)
+			wrong = g.witness.Wrong()
+		}
+	}
+	if len(without) == 0 {
+		return p, nil
+	}
+	slices.Sort(without)
+	p.State, p.RTT = "dead", 0
+	return p, []string{fmt.Sprintf("witness %s does not answer (%s): this node cannot claim, so nothing survives the death of %s until the witness is back",
+		w.Name, orDash(wrong), strings.Join(slices.Compact(without), " or "))}
 }
 
 func (n *node) drops() map[string]uint64 {
@@ -57,21 +114,13 @@ func (n *node) drops() map[string]uint64 {
 	return m
 }
 
-func peerState(st *takeover.Status) string {
-	switch {
-	case st.Session && !st.Suspect:
-		return "alive"
-	case st.Role == takeover.Sole:
-		return "dead"
-	}
-	return "suspect"
-}
-
-func (n *node) serviceStatus(v *service, st *takeover.Status) ServiceStatus {
-	c, p := n.data.count(v.cfg.Advertised), v.proxy.Stats()
+func (g *group) serviceStatus(v *service) ServiceStatus {
+	st := g.dir.status.Load()
+	c, p := g.n.data.count(v.cfg.Advertised), v.proxy.Stats()
+	peer := g.nodes[st.Target].Name
 	s := ServiceStatus{Name: v.cfg.Name, Advertised: v.cfg.Advertised.String(), Role: st.Role.String(),
-		Mode: "simplex", Epoch: uint64(st.Epoch), Peer: n.peer.Name, InSync: st.Paired && st.Mated && st.Session, Why: why(st),
-		Upstream: v.upstream.String(), LastTakeover: n.dir.lastTakeover(),
+		Mode: "simplex", Epoch: uint64(st.Epoch), Peer: peer, InSync: st.Paired && st.Mated && st.Session, Why: why(st),
+		Upstream: v.upstream.String(), LastTakeover: g.dir.lastTakeover(),
 		Flows: FlowCounts{Duplex: c.Duplex, Simplex: c.Simplex},
 		Exchanges: ExchangeCounts{Delivered: p.Delivered, Replayed: p.Replayed,
 			Reexecuted: p.Reexecuted, Failed: p.Failed},
@@ -82,9 +131,9 @@ func (n *node) serviceStatus(v *service, st *takeover.Status) ServiceStatus {
 	}
 	switch {
 	case st.Owner:
-		s.Owner = n.self.Name
+		s.Owner = g.n.self.Name
 	case st.Peer.Owner:
-		s.Owner = n.peer.Name
+		s.Owner = peer
 	}
 	return s
 }

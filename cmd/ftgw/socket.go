@@ -60,9 +60,12 @@ func listenSocket(path string) (net.Listener, error) {
 type answers struct {
 	status func() Status
 	ledger func(sinceTakeover bool, limit int) Ledger // nil: this node has none
-	// handOver gives voice and, if wanted, address to the peer and returns when it has them; nil:
-	// this node has none.
-	handOver func(ctx context.Context, address bool) error
+	// switchover gives the voice of a service, or of the only group, to the peer and returns when
+	// it has it; nil: this node has none.
+	switchover func(ctx context.Context, service string) error
+	// drain gives up all that this node does, what it serves alone too if force is set, within
+	// limit then; nil: this node does nothing.
+	drain func(ctx context.Context, force bool, limit time.Duration) error
 }
 
 // serveSocket answers operators on l until ctx ends; it closes l.
@@ -78,20 +81,17 @@ func serveSocket(ctx context.Context, l net.Listener, a answers) error {
 		limit, _ := strconv.Atoi(q.Get("limit")) // 0, all, where it is none
 		writeJSON(w, a.ledger(q.Get("since-takeover") == "true", max(0, limit)))
 	})
-	mux.HandleFunc("POST /handover", func(w http.ResponseWriter, r *http.Request) {
-		if a.handOver == nil {
-			http.Error(w, "a witness has no role to hand over: ask a node that serves", http.StatusNotFound)
-			return
-		}
-		err := http.NewResponseController(w).SetWriteDeadline(time.Time{}) // as long as the exchanges take
-		if err == nil {
-			err = a.handOver(r.Context(), r.URL.Query().Get("address") == "true")
-		}
-		if err != nil {
-			http.Error(w, err.Error(), http.StatusConflict)
-			return
-		}
-		writeJSON(w, a.status())
+	mux.HandleFunc("POST /switchover", func(w http.ResponseWriter, r *http.Request) {
+		a.handOver(w, a.switchover != nil, func() error { return a.switchover(r.Context(), r.URL.Query().Get("service")) })
+	})
+	mux.HandleFunc("POST /drain", func(w http.ResponseWriter, r *http.Request) {
+		a.handOver(w, a.drain != nil, func() error {
+			limit, err := time.ParseDuration(r.URL.Query().Get("timeout"))
+			if err != nil {
+				return err
+			}
+			return a.drain(r.Context(), r.URL.Query().Get("force") == "true", limit)
+		})
 	})
 	server := &http.Server{Handler: mux, ReadHeaderTimeout: time.Second, WriteTimeout: 5 * time.Second, IdleTimeout: 5 * time.Second}
 	served := make(chan error, 1)
@@ -108,6 +108,23 @@ func serveSocket(ctx context.Context, l net.Listener, a answers) error {
 	}
 	<-served
 	return nil
+}
+
+// handOver answers a switchover or a drain when it is done, however long its exchanges take.
+func (a answers) handOver(w http.ResponseWriter, there bool, do func() error) {
+	if !there {
+		http.Error(w, "a witness has no role to hand over: ask a node that serves", http.StatusNotFound)
+		return
+	}
+	err := http.NewResponseController(w).SetWriteDeadline(time.Time{})
+	if err == nil {
+		err = do()
+	}
+	if err != nil {
+		http.Error(w, err.Error(), http.StatusConflict)
+		return
+	}
+	writeJSON(w, a.status())
 }
 
 func writeJSON(w http.ResponseWriter, v any) {

@@ -1,3 +1,4 @@
+// The commands switchover and drain: what operators ask of a node before maintenance.
 package main
 
 import (
@@ -16,80 +17,110 @@ import (
 	"github.com/spf13/cobra"
 )
 
+// handOverFlags are the flags of switchover and drain.
+type handOverFlags struct {
+	file    fileFlags
+	socket  string
+	timeout time.Duration
+}
+
+func (f *handOverFlags) add(cmd *cobra.Command) {
+	f.file.add(cmd)
+	cmd.Flags().StringVar(&f.socket, "socket", "", "the node's socket `file`, instead of the config file's")
+	cmd.Flags().DurationVar(&f.timeout, "timeout", time.Minute, "how long to wait for exchanges that run here")
+}
+
 func switchoverCommand() *cobra.Command {
-	var file fileFlags
-	var socket string
+	var f handOverFlags
 	cmd := &cobra.Command{
-		Use:   "switchover",
+		Use:   "switchover [SERVICE]",
 		Short: "Make the peer primary, with no connection lost",
-		Long: `Switchover moves the primary's part from the node on this host to its peer: the voice at once,
-the exchanges of each connection between two requests. No connection is reset and nothing is
-executed twice. It returns when the last exchange that runs here has ended. Connections that only
-this node holds are turned over first: they end at their next reply, or when they have idled.
+		Long: `Switchover moves the primary's part in a service from the node on this host to its peer: the
+voice at once, the exchanges of each connection between two requests. Services with the same list
+of nodes go together. Without a SERVICE it is about all services of the node, if they have the
+same list. No connection is reset and nothing is executed twice. It returns when the last
+exchange that runs here has ended. Connections that only this node holds are turned over first:
+they end at their next reply, or when they have idled.
 
 Exit codes: 0 done; 1 not or not wholly done, with the reason; 2 the config file or the command
 line is wrong; 3 no ftgw answers at the socket.`,
 		Example: `  ftgw switchover
+  ftgw switchover shop
   ftgw switchover --timeout 10m      where replies take long`,
-		Args: noArgs,
+		Args: atMostOne,
+		RunE: func(cmd *cobra.Command, args []string) error {
+			query := url.Values{}
+			if len(args) > 0 {
+				query.Set("service", args[0])
+			}
+			return f.run(cmd, "switchover", query, "handed over", 0)
+		},
 	}
-	handOverFlags(cmd, &file, &socket, false)
+	f.add(cmd)
 	return cmd
 }
 
 func drainCommand() *cobra.Command {
-	var file fileFlags
-	var socket string
+	var f handOverFlags
+	var force bool
 	cmd := &cobra.Command{
 		Use:   "drain",
-		Short: "Give the peer all that this node does, before maintenance",
-		Long: `Drain hands the voice, the exchanges and the advertised address of the node on this host to its
-peer, with no connection lost. The node stays as backup and can be stopped without a client
-noticing; stopping a node by SIGTERM drains it first. A node that serves alone has nobody to give
-to: drain refuses, and stopping it ends the service.
+		Short: "Give the peers all that this node does, before maintenance",
+		Long: `Drain hands the voice, the exchanges and the advertised addresses of the node on this host to
+its peers, all services at once, with no connection lost. The node stays as backup and can be
+stopped without a client noticing; stopping a node by SIGTERM drains it first.
+
+A node that serves alone has nobody to give to, so drain refuses. With --force it stops the
+service: no connection begins any more, each that is there is closed after the reply in progress,
+or when it has idled for turn_over, all within --timeout; then the node ends, with exit code 0.
+Interrupting the command does not call that off.
 
 Exit codes: 0 done; 1 not or not wholly done, with the reason; 2 the config file or the command
 line is wrong; 3 no ftgw answers at the socket.`,
-		Example: `  ftgw drain && systemctl stop ftgw`,
-		Args:    noArgs,
+		Example: `  ftgw drain && systemctl stop ftgw
+  ftgw drain --force                 the last node: nobody serves after it`,
+		Args: noArgs,
+		RunE: func(cmd *cobra.Command, _ []string) error {
+			query := url.Values{"force": {strconv.FormatBool(force)}, "timeout": {f.timeout.String()}}
+			slack := time.Duration(0)
+			if force { // the node keeps the time
+				slack = 5 * time.Second
+			}
+			return f.run(cmd, "drain", query, "drained", slack)
+		},
 	}
-	handOverFlags(cmd, &file, &socket, true)
+	f.add(cmd)
+	cmd.Flags().BoolVar(&force, "force", false, "on a node that serves alone: stop the service, then the node")
 	return cmd
 }
 
-// handOverFlags gives a command the flags and the work of switchover and drain.
-func handOverFlags(cmd *cobra.Command, file *fileFlags, socket *string, address bool) {
-	var timeout time.Duration
-	file.add(cmd)
-	cmd.Flags().StringVar(socket, "socket", "", "the node's socket `file`, instead of the config file's")
-	cmd.Flags().DurationVar(&timeout, "timeout", time.Minute, "how long to wait for exchanges that run here")
-	cmd.RunE = func(cmd *cobra.Command, _ []string) error {
-		if *socket == "" {
-			cfg, err := file.load()
-			if err != nil {
-				return err
-			}
-			*socket = cfg.Socket
-		}
-		ctx, cancel := context.WithTimeout(cmd.Context(), timeout)
-		defer cancel()
-		began := time.Now()
-		s, err := handOver(ctx, *socket, address)
+// run asks the node, waits until it is done, slack beyond the timeout at most, and prints what
+// the node is then.
+func (f *handOverFlags) run(cmd *cobra.Command, what string, query url.Values, done string, slack time.Duration) error {
+	if f.socket == "" {
+		cfg, err := f.file.load()
 		if err != nil {
 			return err
 		}
-		for _, v := range s.Services {
-			fmt.Fprintf(cmd.OutOrStdout(), "%s: %s is %s, %s answers for %s\n", v.Name, s.Node, v.Role, v.Owner, v.Advertised)
-		}
-		fmt.Fprintf(cmd.OutOrStdout(), "handed over in %v\n", time.Since(began).Round(time.Millisecond))
-		return nil
+		f.socket = cfg.Socket
 	}
+	ctx, cancel := context.WithTimeout(cmd.Context(), f.timeout+slack)
+	defer cancel()
+	began := time.Now()
+	s, err := askNode(ctx, f.socket, what, query)
+	if err != nil {
+		return err
+	}
+	for _, v := range s.Services {
+		fmt.Fprintf(cmd.OutOrStdout(), "%s: %s is %s, %s answers for %s\n", v.Name, s.Node, v.Role, orDash(v.Owner), v.Advertised)
+	}
+	fmt.Fprintf(cmd.OutOrStdout(), "%s in %v\n", done, time.Since(began).Round(time.Millisecond))
+	return nil
 }
 
-// handOver asks the node at the socket and waits until it is done.
-func handOver(ctx context.Context, socket string, address bool) (Status, error) {
-	at := "http://ftgw/handover?" + url.Values{"address": {strconv.FormatBool(address)}}.Encode()
-	req, err := http.NewRequestWithContext(ctx, http.MethodPost, at, nil)
+// askNode asks the node at the socket and waits until it is done.
+func askNode(ctx context.Context, socket, what string, query url.Values) (Status, error) {
+	req, err := http.NewRequestWithContext(ctx, http.MethodPost, "http://ftgw/"+what+"?"+query.Encode(), nil)
 	if err != nil {
 		return Status{}, err
 	}
@@ -100,7 +131,7 @@ func handOver(ctx context.Context, socket string, address bool) (Status, error) 
 		return Status{}, codedError{exitNoReply, fmt.Errorf("no ftgw answers at %s (is it running? see ftgw run)", socket)}
 	}
 	if err != nil {
-		return Status{}, fmt.Errorf("hand over: %w (what has moved stays moved; ask again)", err)
+		return Status{}, fmt.Errorf("%s: %w (what has moved stays moved; ask again)", what, err)
 	}
 	defer resp.Body.Close()
 	text, err := io.ReadAll(io.LimitReader(resp.Body, maxAnswer))
@@ -112,7 +143,7 @@ func handOver(ctx context.Context, socket string, address bool) (Status, error) 
 		err = json.Unmarshal(text, &s)
 	}
 	if err != nil {
-		return Status{}, fmt.Errorf("hand over: %w", err)
+		return Status{}, fmt.Errorf("%s: %w", what, err)
 	}
 	return s, nil
 }

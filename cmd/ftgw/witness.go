@@ -1,3 +1,4 @@
+// The witness: a node that serves nothing and grants claims, and what it keeps on disk.
 package main
 
 import (
@@ -52,12 +53,14 @@ func runWitness(ctx context.Context, cfg *config.Config, log *slog.Logger) error
 	if err != nil {
 		return err
 	}
-	pairs := map[string][]string{}
-	for _, s := range cfg.Services {
-		pairs[pairName(s)] = s.Nodes
+	groups := map[string][]string{}
+	for _, g := range cfg.Groups() {
+		for _, o := range g.Nodes {
+			groups[g.Name] = append(groups[g.Name], o.Name)
+		}
 	}
 	w.server = witness.New(witness.Config{Listen: netip.AddrPortFrom(cfg.Self().Address, cfg.SessionPort), Keys: keys,
-		Hello: w.hello, Pairs: pairs, Grants: held, Write: w.grants.write, Log: log,
+		Hello: w.hello, Pairs: groups, Grants: held, Write: w.grants.write, Log: log,
 		SuspectAfter: cfg.Timing.SuspectAfter, HangTimeout: cfg.Timing.HangTimeout})
 	gossip, err := membership.New(gossipConfig(cfg, keys, log, w, func() membership.Meta {
 		return membership.Meta{Boot: membership.BootID(w.boot)}
@@ -69,12 +72,9 @@ func runWitness(ctx context.Context, cfg *config.Config, log *slog.Logger) error
 	g.Go(func() error { return w.server.Run(ctx) })
 	g.Go(func() error { return gossip.Run(ctx) })
 	g.Go(func() error { return serveSocket(ctx, socket, answers{status: w.status}) })
-	log.Info("witness runs", "node", cfg.Name, "pairs", slices.Sorted(maps.Keys(pairs)))
+	log.Info("witness runs", "node", cfg.Name, "groups", slices.Sorted(maps.Keys(groups)))
 	return g.Wait()
 }
-
-// pairName is how nodes and witness call the pair of a service.
-func pairName(s config.Service) string { return strings.Join(s.Nodes, ",") }
 
 func (w *witnessNode) hello() replication.Hello {
 	return replication.Hello{Node: w.cfg.Name, Boot: w.boot, Role: replication.RoleWitness, ConfigDigest: w.cfg.Digest()}
@@ -88,18 +88,17 @@ func (w *witnessNode) status() Status {
 			continue
 		}
 		state := "alive"
-		for _, v := range w.cfg.Services {
-			if v.Has(n.Name) && !w.server.Connected(pairName(v), n.Name) {
+		for _, g := range w.cfg.GroupsOf(n.Name) {
+			if state == "alive" && !w.server.Connected(g.Name, n.Name) {
 				state = "dead"
 				s.Warnings = append(s.Warnings, fmt.Sprintf("node %s is not connected to this witness: it cannot claim until it is", n.Name))
-				break
 			}
 		}
 		s.Peers = append(s.Peers, PeerStatus{Name: n.Name, State: state})
 	}
 	for _, v := range w.cfg.Services {
 		s.Services = append(s.Services, ServiceStatus{Name: v.Name, Advertised: v.Advertised.String(), Role: "witness",
-			Epoch: uint64(w.server.Grant(pairName(v)).Epoch)})
+			Epoch: uint64(w.server.Grant(v.Group()).Epoch)})
 	}
 	return s
 }
@@ -115,7 +114,7 @@ func (w *witnessNode) Heard(string, time.Duration)            {}
 func (w *witnessNode) Leaving(string)                         {}
 
 // grantFile keeps what was granted across crashes of the host: the line "ftgw-grants-1", then
-// for each pair its name, the epoch, the floor, the process and the node.
+// for each group its name, the epoch, the floor, the process and the node.
 type grantFile struct{ path string }
 
 const (
@@ -123,7 +122,7 @@ const (
 	grantFormat  = "%q %d %d %x %q\n"
 )
 
-// open returns the grants by pair; none where there is no file yet.
+// open returns the grants by group; none where there is no file yet.
 func (f *grantFile) open(path string) (map[string]takeover.Grant, error) {
 	f.path = path
 	if err := reserveFile(path, grantsFormat); err != nil {
@@ -135,7 +134,7 @@ func (f *grantFile) open(path string) (map[string]takeover.Grant, error) {
 	}
 	grants, err := parseGrants(string(text))
 	if err != nil {
-		return nil, fmt.Errorf("read the grants in %s: %w (restore the file; or remove it while both nodes are in duplex)", path, err)
+		return nil, fmt.Errorf("read the grants in %s: %w (restore the file; or remove it while its nodes are in duplex)", path, err)
 	}
 	return grants, nil
 }
@@ -148,16 +147,16 @@ func parseGrants(text string) (map[string]takeover.Grant, error) {
 	grants := map[string]takeover.Grant{}
 	for line := range strings.Lines(lines) {
 		var g takeover.Grant
-		var pair string
+		var group string
 		var boot []byte
-		if _, err := fmt.Sscanf(line, grantFormat, &pair, &g.Epoch, &g.Floor, &boot, &g.Node); err != nil {
+		if _, err := fmt.Sscanf(line, grantFormat, &group, &g.Epoch, &g.Floor, &boot, &g.Node); err != nil {
 			return nil, fmt.Errorf("line %q: %w", line, err)
 		}
 		if len(boot) != len(g.Boot) {
 			return nil, fmt.Errorf("line %q: process of %d bytes", line, len(boot))
 		}
 		g.Boot = takeover.Boot(boot)
-		grants[pair] = g
+		grants[group] = g
 	}
 	return grants, nil
 }
@@ -166,9 +165,9 @@ func parseGrants(text string) (map[string]takeover.Grant, error) {
 func (f *grantFile) write(grants map[string]takeover.Grant) error {
 	var b strings.Builder
 	b.WriteString(grantsFormat)
-	for _, pair := range slices.Sorted(maps.Keys(grants)) {
-		g := grants[pair]
-		fmt.Fprintf(&b, grantFormat, pair, g.Epoch, g.Floor, g.Boot[:], g.Node)
+	for _, group := range slices.Sorted(maps.Keys(grants)) {
+		g := grants[group]
+		fmt.Fprintf(&b, grantFormat, group, g.Epoch, g.Floor, g.Boot[:], g.Node)
 	}
 	return replaceFile(f.path, b.String())
 }
