@@ -164,11 +164,12 @@ func (f *fray) judge(s *Seen) error {
 	if err != nil {
 		return err
 	}
-	var unjudged []period
-	if !f.witness {
-		if unjudged, err = h.undecided(f.apart); err != nil {
-			return err
-		}
+	if f.witness {
+		f.apart = nil
+	}
+	unjudged, err := h.undecided(f.apart)
+	if err != nil {
+		return err
 	}
 	v := judgeVoices(s.Ports, h.turns, unjudged)
 	for _, t := range h.turns {

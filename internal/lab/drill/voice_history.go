@@ -133,9 +133,9 @@ func (n *chronicle) die(deaths []death) {
 }
 
 // undecided returns the times in which both hosts served alone and nobody could tell which of
-// them should, for the hosts were apart in some of it. It checks how such a time ended: who goes
-// has the lower epoch. The one that stays speaks afterwards, so a turn of the other one within the
-// time is taken out of turns.
+// them should, for the second one claimed while they were apart. It checks how such a time ended:
+// who gives way has the lower epoch. The one that stays speaks afterwards, so it is no turn if the
+// second one does not stay.
 func (h *history) undecided(apart []period) (out []period, err error) {
 	for i, x := range h.reigns {
 		for _, y := range h.reigns[i+1:] {
@@ -152,15 +152,13 @@ func (h *history) undecided(apart []period) (out []period, err error) {
 			case first.fenced && first.epoch > other.epoch:
 				return nil, fmt.Errorf("%s gave way to %s though its epoch %d is higher than %d", first.host, other.host, first.epoch, other.epoch)
 			}
-			both := period{y.from.Add(-logged), first.to.Add(logged)}
-			if at := slices.IndexFunc(h.turns, func(t turn) bool { return t.host == y.host && t.epoch == y.epoch }); at >= 0 {
-				both.from = h.turns[at].from
-				if first.host == y.host {
-					defer func() { h.turns = slices.Delete(h.turns, at, at+1) }()
-				}
+			claim := slices.IndexFunc(h.turns, func(t turn) bool { return t.host == y.host && t.epoch == y.epoch })
+			if claim < 0 || !slices.ContainsFunc(apart, func(p period) bool { return p.has(h.turns[claim].from) }) {
+				continue
 			}
-			if slices.ContainsFunc(apart, func(p period) bool { return p.has(both.from) }) {
-				out = append(out, both)
+			out = append(out, period{h.turns[claim].from, first.to.Add(logged)})
+			if first.host == y.host {
+				h.turns = slices.Delete(h.turns, claim, claim+1)
 			}
 		}
 	}
