@@ -14,14 +14,29 @@ import (
 
 // Config holds the settings of one service's proxy. Zero values stand for the defaults.
 type Config struct {
-	Upstream  string // host:port of the local web server
-	Memory    int64  // bytes of one body, or of one held suffix, kept in memory; default 1 MiB
-	SpillDir  string // where longer ones go, as files without a name; default os.TempDir()
-	MaxHeader int    // bytes of a request's head, and of its trailers; default 64 KiB
-	Ledger    int    // exchanges that the ledger keeps; default 4096
+	Upstream string // host:port of the local web server
+	Memory   int64  // bytes of one body, or of one held suffix, kept in memory; default 1 MiB
+	SpillDir string // where longer ones go, as files without a name; default os.TempDir()
+	Ledger   int    // exchanges that the ledger keeps; default 4096
+
+	MaxLine   int   // bytes of a request line, else 414; default 16 KiB
+	MaxHeader int   // bytes of a request's head, and of its trailers and chunk extensions, else 431; default 64 KiB
+	MaxFields int   // fields of a request's head, and of its trailers, else 431; default 128
+	MaxBody   int64 // bytes of a request's body, else 413; default 1 GiB, negative for any number
+
+	// Via is the name of this gateway in the field Via of requests and replies (RFC 9110 §7.6.3),
+	// a token; default "ftgw", "-" for no such field. nginx compresses nothing for requests
+	// that have one unless told to (gzip_proxied).
+	Via string
+	// Forwarding says how the upstream learns of the client.
+	Forwarding Forwarding
+	// ProxyProtocol sends a header of the PROXY protocol, version 2, on each connection to the
+	// upstream. Such a connection belongs to one client connection.
+	ProxyProtocol bool
 
 	HeaderTimeout   time.Duration // from a request's first byte to the end of its head; default 20 s
 	BodyTimeout     time.Duration // longest silence within a request's body; default 60 s
+	BodyRate        int64         // bytes per second of a body after its first BodyTimeout, else 408; default 500, negative for any
 	ConnectTimeout  time.Duration // to reach the upstream; default 2 s
 	ResponseTimeout time.Duration // longest silence of the upstream; default 60 s, negative for none
 	IdleTimeout     time.Duration // between requests; default 75 s
@@ -50,6 +65,12 @@ func (c Config) withDefaults() Config {
 	c.SpillDir = cmp.Or(c.SpillDir, os.TempDir())
 	c.MaxHeader = cmp.Or(c.MaxHeader, 64<<10)
 	c.Ledger = cmp.Or(c.Ledger, 4096)
+	c.MaxLine = cmp.Or(c.MaxLine, 16<<10)
+	c.MaxFields = cmp.Or(c.MaxFields, 128)
+	c.MaxBody = cmp.Or(c.MaxBody, 1<<30)
+	c.Via = cmp.Or(c.Via, "ftgw")
+	c.Forwarding = c.Forwarding.withDefaults()
+	c.BodyRate = cmp.Or(c.BodyRate, 500)
 	c.HeaderTimeout = cmp.Or(c.HeaderTimeout, 20*time.Second)
 	c.BodyTimeout = cmp.Or(c.BodyTimeout, time.Minute)
 	c.ConnectTimeout = cmp.Or(c.ConnectTimeout, 2*time.Second)

@@ -15,9 +15,7 @@ func (x *executor) enter(r *request, attempt uint8, site Site, success Outcome) 
 	x.success = success
 	if r != nil {
 		x.row.request(r.method, r.target)
-		if key := r.header["Idempotency-Key"]; len(key) > 0 {
-			x.row.key.n = uint8(copy(x.row.key.text[:], key[0]))
-		}
+		x.row.key.n = uint8(copy(x.row.key.text[:], r.clientKey()))
 	}
 	x.flow.s.ledger.put(&x.row)
 }

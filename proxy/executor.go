@@ -6,8 +6,6 @@ import (
 	"errors"
 	"io"
 	"net/http"
-	"net/http/httptrace"
-	"sync"
 	"time"
 
 	"github.com/ftgw/ftgw/internal/crashpoint"
@@ -22,7 +20,7 @@ var (
 )
 
 // executor answers the requests of one connection, one after the other. It belongs to the
-// connection's goroutine; only interims arrive from elsewhere.
+// connection's goroutine.
 type executor struct {
 	ctx  context.Context
 	flow *flow
@@ -37,12 +35,11 @@ type executor struct {
 	row     row     // of the ledger, of the exchange under way
 	success Outcome // what it comes to if all goes well
 
+	own *upconn // idle; with the PROXY protocol only
+
 	interim struct {
-		sync.Mutex
-		next    uint16 // ordinal of the next
-		stored  uint16 // how many of this exchange went out before a takeover
-		waiting bool   // the upstream may send some
-		failed  bool   // the connection must be dropped
+		next   uint16 // ordinal of the next
+		stored uint16 // how many of this exchange went out before a takeover
 	}
 }
 
@@ -60,6 +57,11 @@ func (x *executor) offset() uint64 { return x.src.pos - uint64(x.br.Buffered()) 
 
 // loop runs exchanges until the connection ends.
 func (x *executor) loop() ending {
+	defer func() {
+		if x.own != nil {
+			x.own.Close()
+		}
+	}()
 	for {
 		if x.yields() {
 			return x.handOver()
@@ -124,7 +126,7 @@ func (x *executor) answer(r *request) error {
 		}
 	}
 	x.enter(r, attempt, Here, success)
-	w, err := x.ask(r, attempt)
+	w, err := x.execute(r, attempt)
 	var f *fault
 	switch {
 	case errors.As(err, &f):
@@ -135,13 +137,23 @@ func (x *executor) answer(r *request) error {
 		return err
 	}
 	if w.own {
-		c.failed.Add(1)
 		x.success = Refused
+		if w.status >= 500 {
+			c.failed.Add(1)
+		}
 	}
 	return x.deliver(w, end)
 }
 
-var noSpace = &fault{http.StatusInsufficientStorage, "no space for the body"}
+// execute has the upstream execute r, unless it has come as far as its client let it.
+func (x *executor) execute(r *request, attempt uint8) (*wire, error) {
+	if r.here {
+		return nil, &fault{status: http.StatusOK, why: "this is as far as Max-Forwards goes"}
+	}
+	return x.ask(r, attempt)
+}
+
+var noSpace = &fault{status: http.StatusInsufficientStorage, why: "no space for the body"}
 
 // deliver stores a reply, then writes it (I1), and frees it.
 func (x *executor) deliver(w *wire, requestEnd uint64) error {
@@ -199,23 +211,29 @@ func (x *executor) read() (*request, error) {
 	}
 	x.src.deadline = time.Now().Add(cfg.HeaderTimeout)
 	var err error
-	if x.head, err = readHead(x.br, x.head[:0], cfg.MaxHeader); err != nil {
+	if x.head, err = readHead(x.br, x.head[:0], cfg.MaxLine, cfg.MaxHeader); err != nil {
+		if len(x.head) == 0 && isTimeout(err) {
+			return nil, errQuiet // empty lines are no request
+		}
 		return nil, x.classify(err)
 	}
-	r, err := parseRequest(string(x.head))
+	r, err := parseRequest(string(x.head), cfg.MaxFields)
 	if cap(x.head) > 8<<10 {
 		x.head = nil // most connections idle
 	}
-	if err != nil {
-		return nil, err
+	if err == nil && cfg.MaxBody >= 0 && r.length > cfg.MaxBody {
+		err = errBodySize
 	}
-	x.src.deadline, x.src.patience = time.Time{}, cfg.BodyTimeout
+	if err != nil {
+		return r, err
+	}
+	x.src.body(cfg.BodyTimeout, cfg.BodyRate)
 	if r.expect {
-		if err := x.sendInterim(http.StatusContinue, nil); err != nil {
+		if err := x.sendInterim(&response{minor: 1, status: http.StatusContinue}, false); err != nil {
 			return nil, err
 		}
 	}
-	if err := readBody(x.br, r, &x.flow.s.depot, cfg.MaxHeader); err != nil {
+	if err := readBody(x.br, r, &x.flow.s.depot, cfg); err != nil {
 		r.free()
 		return r, x.classify(err)
 	}
@@ -233,23 +251,10 @@ func (x *executor) classify(err error) error {
 		x.flow.s.count.failed.Add(1)
 		return noSpace
 	case isTimeout(err):
-		return &fault{http.StatusRequestTimeout, "the request did not arrive in time"}
+		return &fault{status: http.StatusRequestTimeout, why: "the request did not arrive in time"}
 	case isEOF(err), errors.Is(err, io.ErrUnexpectedEOF):
 		return errQuiet // the client closed within a request: nobody waits for a reply
-	case x.src.failed:
-		return errDropped
 	default:
-		return bad("malformed chunk")
+		return errDropped
 	}
-}
-
-// traced lets the interims of the upstream through to a client that knows them.
-func (x *executor) traced(ctx context.Context, r *request) context.Context {
-	if r.minor == 0 {
-		return ctx
-	}
-	x.interim.Lock()
-	x.interim.waiting = true
-	x.interim.Unlock()
-	return httptrace.WithClientTrace(ctx, &httptrace.ClientTrace{Got1xxResponse: x.got1xx})
 }

@@ -25,7 +25,7 @@ func (x *executor) await() error {
 		return nil
 	}
 	f, cfg := x.flow, &x.flow.s.cfg
-	x.src.deadline = time.Time{}
+	x.src.idle()
 	begin := time.Now()
 	f.idleness.set(true)
 	defer f.idleness.set(false)

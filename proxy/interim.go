@@ -2,52 +2,32 @@ package proxy
 
 import (
 	"bytes"
-	"fmt"
 	"net/http"
-	"net/textproto"
+	"strconv"
 
 	"github.com/ftgw/ftgw/replication"
 )
 
 const maxInterims = 64 // of one exchange; more are not passed on
 
-// got1xx passes on an interim reply of the upstream. It runs on the transport's goroutine, while
-// the executor waits for the reply or after it gave up.
-func (x *executor) got1xx(code int, h textproto.MIMEHeader) error {
-	x.interim.Lock()
-	defer x.interim.Unlock()
-	if !x.interim.waiting || x.interim.next >= maxInterims || code == http.StatusContinue {
-		return nil // a 100 of the upstream's answers an Expect that it was not sent
-	}
-	err := x.sendInterim(code, http.Header(h))
-	x.interim.failed = err != nil
-	return err
-}
-
-// endInterims returns when none is on its way any more, and whether the connection lives.
-func (x *executor) endInterims() error {
-	x.interim.Lock()
-	defer x.interim.Unlock()
-	x.interim.waiting = false
-	if x.interim.failed {
-		return errDropped
-	}
-	return nil
-}
-
 // sendInterim stores an interim reply, then writes it, unless it went out before a takeover:
-// both executions count alike, so that its ordinal tells.
-func (x *executor) sendInterim(code int, h http.Header) error {
+// both executions count alike, so that its ordinal tells. passed is false for this host's own.
+func (x *executor) sendInterim(p *response, passed bool) error {
 	ordinal := x.interim.next
 	x.interim.next++
 	if ordinal < x.interim.stored {
 		return nil
 	}
 	var head bytes.Buffer
-	fmt.Fprintf(&head, "HTTP/1.1 %d %s\r\n", code, http.StatusText(code))
-	removeHopByHop(h)
-	delete(h, "Content-Length")
-	h.Write(&head) // to memory: cannot fail
+	p.writeStatus(&head)
+	for _, f := range p.header {
+		if f.passes(p) {
+			writeField(&head, f.name, f.value)
+		}
+	}
+	if passed {
+		writeVia(&head, x.flow.s.cfg.Via, p.minor)
+	}
 	head.WriteString("\r\n")
 	rec := Record{RecordKey: x.key(replication.KindInterim), Size: int64(head.Len())}
 	rec.Interim = ordinal
@@ -58,4 +38,22 @@ func (x *executor) sendInterim(code int, h http.Header) error {
 		return errDropped
 	}
 	return nil
+}
+
+// writeStatus writes the status line, in this gateway's version.
+func (p *response) writeStatus(head *bytes.Buffer) {
+	reason := p.reason
+	if reason == "" {
+		reason = http.StatusText(p.status)
+	}
+	writeLine(head, "HTTP/1.1 ", strconv.Itoa(p.status), " ", reason)
+}
+
+// passes reports whether a field of a reply goes on to the client.
+func (f *field) passes(p *response) bool {
+	switch f.kind {
+	case kindHop, kindTE, kindConnection, kindLength, kindCoding:
+		return false
+	}
+	return !p.options.drops(f.name)
 }

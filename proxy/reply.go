@@ -2,11 +2,12 @@ package proxy
 
 import (
 	"bytes"
-	"fmt"
 	"io"
 	"net"
 	"net/http"
 	"strconv"
+	"strings"
+	"sync/atomic"
 	"time"
 )
 
@@ -86,47 +87,45 @@ func (w *wire) free() {
 	w.head, w.body = nil, nil
 }
 
-// makeWire serialises the upstream's reply to r; body is taken over.
-func (x *executor) makeWire(r *request, resp *http.Response, body *spill) *wire {
-	p := &x.flow.s.depot.pool
-	w := &wire{pool: p, body: body, status: resp.StatusCode, close: r.close}
-	h := resp.Header
-	removeHopByHop(h)
-	bodiless := r.method == http.MethodHead || resp.StatusCode == http.StatusNoContent ||
-		resp.StatusCode == http.StatusNotModified
-	chunked := !bodiless && r.minor == 1 && len(resp.Trailer) > 0
-	switch {
-	case chunked || resp.StatusCode == http.StatusNoContent:
-		delete(h, "Content-Length")
-	case bodiless: // the upstream says what the body's length would be, or does not
-	default:
-		h["Content-Length"] = []string{strconv.FormatInt(body.Len(), 10)}
-	}
-	if h["Date"] == nil {
-		h["Date"] = []string{time.Now().UTC().Format(http.TimeFormat)}
-	}
-	head := bytes.NewBuffer(p.getSmall())
-	fmt.Fprintf(head, "HTTP/1.1 %03d %s\r\n", resp.StatusCode, reason(resp))
-	h.Write(head) // to memory: cannot fail
-	if chunked {
-		head.WriteString("Transfer-Encoding: chunked\r\n")
-		for name := range resp.Trailer {
-			head.WriteString("Trailer: " + name + "\r\n")
+// makeWire serialises the upstream's reply to r; body is taken over. Whatever framed it there, the
+// whole is known: a length frames it here, or one chunk if there are trailers.
+func (x *executor) makeWire(r *request, p *response, body *spill) *wire {
+	pool := &x.flow.s.depot.pool
+	w := &wire{pool: pool, body: body, status: p.status, close: r.close}
+	head := bytes.NewBuffer(pool.getSmall())
+	p.writeStatus(head)
+	dated, length := false, ""
+	for i := range p.header {
+		f := &p.header[i]
+		switch {
+		case f.kind == kindLength:
+			length, _, _ = strings.Cut(f.value, ",")
+		case f.passes(p):
+			dated = dated || f.kind == kindDate
+			writeField(head, f.name, f.value)
 		}
+	}
+	if !dated { // RFC 9110 §6.6.1
+		writeField(head, "Date", x.flow.s.clock.date(time.Now()))
+	}
+	writeVia(head, x.flow.s.cfg.Via, p.minor)
+	var before []byte
+	switch {
+	case p.status == http.StatusNoContent:
+	case p.bodiless(r.method): // the upstream says what the length would be, or does not
+		if length != "" {
+			writeField(head, "Content-Length", length)
+		}
+	case len(p.trailer) > 0 && r.minor == 1:
+		head.WriteString("Transfer-Encoding: chunked\r\n")
+		writeField(head, "Trailer", p.trailer.names())
+		before, w.tail = chunkEnds(body.Len(), p.trailer)
+	default:
+		writeField(head, "Content-Length", strconv.FormatInt(body.Len(), 10))
 	}
 	connectionField(head, r.minor, r.close)
 	head.WriteString("\r\n")
-	if chunked {
-		tail := new(bytes.Buffer)
-		if body.Len() > 0 {
-			fmt.Fprintf(head, "%x\r\n", body.Len())
-			tail.WriteString("\r\n")
-		}
-		tail.WriteString("0\r\n")
-		resp.Trailer.Write(tail)
-		tail.WriteString("\r\n")
-		w.tail = tail.Bytes()
-	}
+	head.Write(before)
 	w.head = head.Bytes()
 	w.inline()
 	return w
@@ -142,14 +141,6 @@ func (w *wire) inline() {
 	w.body, w.tail = nil, nil
 }
 
-// reason returns the reply's reason phrase where it is fit to be sent.
-func reason(resp *http.Response) string {
-	if s := resp.Status; len(s) > 4 && isValue(s[4:]) {
-		return s[4:]
-	}
-	return http.StatusText(resp.StatusCode)
-}
-
 // connectionField says whether the connection lasts, where the version does not.
 func connectionField(head *bytes.Buffer, minor int, closing bool) {
 	switch {
@@ -162,11 +153,13 @@ func connectionField(head *bytes.Buffer, minor int, closing bool) {
 
 // ownReply makes a reply of this host's own. The body is left out in answer to HEAD.
 func (x *executor) ownReply(r *request, f *fault, closing bool) *wire {
-	text := fmt.Sprintf("%d %s: %s\n", f.status, http.StatusText(f.status), f.why)
+	title := strconv.Itoa(f.status) + " " + http.StatusText(f.status)
+	text := title + ": " + f.why + "\n"
 	head := bytes.NewBuffer(x.flow.s.depot.pool.getSmall())
-	fmt.Fprintf(head, "HTTP/1.1 %d %s\r\nContent-Type: text/plain; charset=utf-8\r\n"+
-		"Content-Length: %d\r\nDate: %s\r\n", f.status, http.StatusText(f.status), len(text),
-		time.Now().UTC().Format(http.TimeFormat))
+	writeLine(head, "HTTP/1.1 ", title, "\r\nContent-Type: text/plain; charset=utf-8")
+	writeField(head, "Content-Length", strconv.Itoa(len(text)))
+	writeField(head, "Date", x.flow.s.clock.date(time.Now()))
+	head.WriteString(f.field)
 	minor := 1
 	if r != nil {
 		minor = r.minor
@@ -177,4 +170,21 @@ func (x *executor) ownReply(r *request, f *fault, closing bool) *wire {
 		head.WriteString(text)
 	}
 	return &wire{pool: &x.flow.s.depot.pool, head: head.Bytes(), status: f.status, close: closing, own: true}
+}
+
+// clock is the present second as Date says it. It is safe for concurrent use.
+type clock struct{ last atomic.Pointer[second] }
+
+type second struct {
+	at   int64 // Unix
+	text string
+}
+
+func (c *clock) date(now time.Time) string {
+	s := c.last.Load()
+	if s == nil || s.at != now.Unix() {
+		s = &second{now.Unix(), now.UTC().Format(http.TimeFormat)}
+		c.last.Store(s)
+	}
+	return s.text
 }

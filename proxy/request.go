@@ -1,200 +1,144 @@
 package proxy
 
 import (
-	"bufio"
-	"errors"
-	"fmt"
 	"net/http"
-	"net/textproto"
 	"strconv"
 	"strings"
 )
 
 // request is a parsed head, and the body once it was read.
 type request struct {
-	method, target, host string
-	minor                int // of HTTP/1.x: 0 or 1
-	header               http.Header
-	length               int64 // of the body; -1: chunked
+	method, target, host string // host is empty in HTTP/1.0 without a Host field
+	minor                int    // of HTTP/1.x: 0 or 1
+	header               header
+	options              options
+	length               int64 // of the body; chunked and none as below
 	expect               bool  // the client waits for a 100
 	close                bool  // the connection ends after the reply
+	here                 bool  // to be answered by this host: Max-Forwards is used up
 
 	body    *spill // nil when empty
-	trailer http.Header
+	trailer header
 }
 
-// fault is a request that is answered here, by status, and ends the connection.
-type fault struct {
-	status int
-	why    string
-}
-
-func (f *fault) Error() string { return fmt.Sprintf("%d: %s", f.status, f.why) }
-
-func bad(format string, args ...any) *fault {
-	return &fault{http.StatusBadRequest, fmt.Sprintf(format, args...)}
-}
-
-const maxBlankLines = 4 // tolerated before a request line (RFC 9112 §2.2)
-
-// readHead appends a head, its empty line included, to buf.
-func readHead(br *bufio.Reader, buf []byte, limit int) ([]byte, error) {
-	for blanks := 0; ; {
-		start := len(buf)
-		for {
-			piece, err := br.ReadSlice('\n')
-			buf = append(buf, piece...)
-			if len(buf) > limit {
-				return buf, &fault{http.StatusRequestHeaderFieldsTooLarge, "the head is too large"}
-			}
-			if err == nil {
-				break
-			}
-			if !errors.Is(err, bufio.ErrBufferFull) {
-				return buf, err
-			}
-		}
-		if line := buf[start:]; len(line) > 2 || len(line) == 2 && line[0] != '\r' {
-			continue
-		}
-		if start > 0 {
-			return buf, nil
-		}
-		buf = buf[:0]
-		if blanks++; blanks > maxBlankLines {
-			return buf, bad("empty lines instead of a request")
-		}
-	}
-}
+// What is not a length of a body.
+const (
+	chunked  = -1 // it comes in chunks
+	unframed = -2 // nothing tells: a request has none, a reply's lasts until the connection ends
+)
 
 // parseRequest parses a head. It is stricter than RFC 9112 asks where leniency would let two
-// readers see different requests.
-func parseRequest(head string) (*request, error) {
-	line, rest, _ := strings.Cut(head, "\n")
-	line = strings.TrimSuffix(line, "\r")
+// readers see different requests. After a fault in the fields the request is returned as far as
+// it is known.
+func parseRequest(head string, maxFields int) (*request, error) {
+	line, rest, _ := strings.Cut(head, "\r\n")
 	method, after, ok1 := strings.Cut(line, " ")
 	target, version, ok2 := strings.Cut(after, " ")
 	if !ok1 || !ok2 || !isToken(method) || !isTarget(target) {
 		return nil, bad("malformed request line")
 	}
-	r := &request{method: method, target: target}
+	r := &request{method: method, target: target, length: unframed}
 	switch {
 	case version == "HTTP/1.1":
 		r.minor = 1
 	case version == "HTTP/1.0":
-	case len(version) == 8 && strings.HasPrefix(version, "HTTP/"):
-		return nil, &fault{http.StatusHTTPVersionNotSupported, "HTTP/1.0 and HTTP/1.1 are spoken here"}
+	case isVersion(version):
+		return nil, &fault{status: http.StatusHTTPVersionNotSupported, why: "HTTP/1.0 and HTTP/1.1 are spoken here"}
 	default:
 		return nil, bad("malformed version")
 	}
 	var err error
-	if r.header, err = parseFields(rest); err != nil {
-		return nil, err
+	if r.header, err = parseFields(rest, strict, maxFields); err != nil {
+		return r, err
+	}
+	if r.options, err = r.header.options(); err != nil {
+		return r, err
+	}
+	r.close = r.options.close || r.minor == 0 && !r.options.keepAlive
+	// Framing comes first: no other answer may leave a doubt about where the request ends.
+	if r.length, err = r.header.bodyLength(r.minor); err != nil {
+		return r, err
 	}
 	if err := r.route(); err != nil {
-		return nil, err
+		return r, err
 	}
-	if r.length, err = bodyLength(r.header, r.minor); err != nil {
-		return nil, err
-	}
-	switch expect := r.header.Get("Expect"); {
-	case expect == "" || r.minor == 0:
-	case strings.EqualFold(expect, "100-continue"):
-		r.expect = r.length != 0
-	default:
-		return nil, &fault{http.StatusExpectationFailed, "unknown expectation"}
-	}
-	keep := hasToken(r.header["Connection"], "keep-alive")
-	r.close = hasToken(r.header["Connection"], "close") || r.minor == 0 && !keep
-	return r, nil
+	return r, r.expectations()
 }
 
-// route settles the request's host and the origin form of its target (RFC 9112 §3.2).
-func (r *request) route() error {
-	hosts := r.header["Host"]
-	if len(hosts) > 1 || len(hosts) == 0 && r.minor == 1 {
-		return bad("%d Host fields", len(hosts))
+// isVersion reports whether s is an HTTP-version, RFC 9112 §2.3.
+func isVersion(s string) bool {
+	return len(s) == 8 && strings.HasPrefix(s, "HTTP/") && s[6] == '.' && digits.all(s[5:6]) && digits.all(s[7:])
+}
+
+// expectations applies Expect (RFC 9110 §10.1.1) and Max-Forwards (§7.6.2).
+func (r *request) expectations() error {
+	known := true
+	r.header.list(kindExpect, func(what string) bool {
+		known = known && equalFold(what, "100-continue")
+		r.expect = r.length == chunked || r.length > 0
+		return true
+	})
+	if r.minor == 0 {
+		r.expect = false
+	} else if !known {
+		return &fault{status: http.StatusExpectationFailed, why: "unknown expectation"}
 	}
-	if len(hosts) == 1 {
-		r.host = hosts[0]
+	if hops, ok := r.header.first(kindMaxForwards); ok && r.method == http.MethodOptions {
+		r.here = hops != "" && strings.Trim(hops, "0") == ""
 	}
-	switch {
-	case r.method == http.MethodConnect:
-		return &fault{http.StatusMethodNotAllowed, "no tunnels here"}
-	case r.target[0] == '/':
-	case r.target == "*" && r.method == http.MethodOptions:
-	default:
-		scheme, rest, ok := strings.Cut(r.target, "://")
-		if !ok || !strings.EqualFold(scheme, "http") && !strings.EqualFold(scheme, "https") {
-			return bad("malformed target")
-		}
-		end := strings.IndexAny(rest, "/?")
-		if end < 0 {
-			end = len(rest)
-		}
-		r.host, r.target = rest[:end], rest[end:]
-		if r.target == "" || r.target[0] == '?' {
-			r.target = "/" + r.target
-		}
-	}
-	if !isHost(r.host) {
-		return bad("malformed host")
-	}
-	delete(r.header, "Host")
 	return nil
 }
 
-// bodyLength applies RFC 9112 §6.3, with every ambiguity refused: -1 is chunked.
-func bodyLength(h http.Header, minor int) (int64, error) {
-	codings, lengths := h["Transfer-Encoding"], h["Content-Length"]
-	switch {
-	case len(codings) > 0 && len(lengths) > 0:
-		return 0, bad("both Transfer-Encoding and Content-Length")
-	case len(codings) > 0 && minor == 0:
-		return 0, bad("Transfer-Encoding in HTTP/1.0")
-	case len(codings) > 1 || len(codings) == 1 && !strings.EqualFold(codings[0], "chunked"):
-		return 0, bad("unknown Transfer-Encoding")
-	case len(codings) == 1:
-		return -1, nil
-	case len(lengths) == 0:
-		return 0, nil
-	}
-	value := ""
-	for _, field := range lengths {
-		for part := range strings.SplitSeq(field, ",") {
-			part = strings.Trim(part, " \t")
-			if value != "" && part != value || part == "" || strings.Trim(part, "0123456789") != "" {
-				return 0, bad("malformed Content-Length")
-			}
-			value = part
-		}
-	}
-	n, err := strconv.ParseInt(value, 10, 64)
-	if err != nil {
-		return 0, bad("Content-Length out of range")
-	}
-	return n, nil
+// hasBody reports whether a body is to be read.
+func (r *request) hasBody() bool { return r.length > 0 || r.length == chunked }
+
+// safe reports whether the request may be sent twice without asking (RFC 9110 §9.2.1).
+func (r *request) safe() bool {
+	return r.method == http.MethodGet || r.method == http.MethodHead || r.method == http.MethodOptions
 }
 
-// parseFields parses the lines of a head or trailer, up to the empty one.
-func parseFields(text string) (http.Header, error) {
-	h := make(http.Header, 8)
-	for text != "" {
-		var line string
-		line, text, _ = strings.Cut(text, "\n")
-		if line = strings.TrimSuffix(line, "\r"); line == "" {
-			break
-		}
-		name, value, ok := strings.Cut(line, ":")
-		if !ok || !isToken(name) { // continuation lines as well: obsolete, RFC 9112 §5.2
-			return nil, bad("malformed header field")
-		}
-		value = strings.Trim(value, " \t")
-		if !isValue(value) {
-			return nil, bad("malformed header value")
-		}
-		key := textproto.CanonicalMIMEHeaderKey(name)
-		h[key] = append(h[key], value)
+// clientKey returns the transaction ID that the client gave itself, if it did.
+func (r *request) clientKey() string {
+	key, ok := r.header.first(kindKey)
+	if !ok || r.options.drops("Idempotency-Key") {
+		return ""
 	}
-	return h, nil
+	return key
+}
+
+// bodyLength applies RFC 9112 §6.3, with every ambiguity refused.
+func (h header) bodyLength(minor int) (int64, error) {
+	length, coded := int64(unframed), false
+	last := ""
+	for i := range h {
+		switch h[i].kind {
+		case kindCoding:
+			if coded || !equalFold(h[i].value, "chunked") {
+				return 0, bad("unknown Transfer-Encoding")
+			}
+			coded = true
+		case kindLength:
+			for part := range strings.SplitSeq(h[i].value, ",") {
+				part = trimSpace(part)
+				if last != "" && part != last || part == "" || !digits.all(part) {
+					return 0, bad("malformed Content-Length")
+				}
+				last = part
+			}
+		}
+	}
+	switch {
+	case coded && last != "":
+		return 0, bad("both Transfer-Encoding and Content-Length")
+	case coded && minor == 0:
+		return 0, bad("Transfer-Encoding in HTTP/1.0")
+	case coded:
+		return chunked, nil
+	case last != "":
+		var err error
+		if length, err = strconv.ParseInt(last, 10, 64); err != nil {
+			return 0, bad("Content-Length out of range")
+		}
+	}
+	return length, nil
 }

@@ -5,7 +5,6 @@ import (
 	"errors"
 	"fmt"
 	"net"
-	"net/http"
 	"net/netip"
 	"sync"
 	"time"
@@ -18,7 +17,8 @@ type Server struct {
 	cfg       Config
 	flows     Flows
 	log       Log
-	transport *http.Transport
+	upstreams upstreams
+	clock     clock
 	depot     depot
 	count     counters
 	ledger    ledger
@@ -51,11 +51,10 @@ func New(cfg Config, flows Flows, log Log) *Server {
 	cfg = cfg.withDefaults()
 	return &Server{
 		cfg: cfg, flows: flows, log: log,
-		transport: newTransport(cfg),
-		ledger:    ledger{size: cfg.Ledger},
-		depot:     depot{dir: cfg.SpillDir, memory: cfg.Memory},
-		table:     make(map[rewrite.FlowID]*flow),
-		handlers:  make(map[*handler]struct{}),
+		ledger:   ledger{size: cfg.Ledger},
+		depot:    depot{dir: cfg.SpillDir, memory: cfg.Memory},
+		table:    make(map[rewrite.FlowID]*flow),
+		handlers: make(map[*handler]struct{}),
 	}
 }
 
@@ -68,7 +67,7 @@ func (s *Server) Serve(ctx context.Context, l *net.TCPListener) error {
 		cancel()
 		s.Abort()
 		owned.Wait()
-		s.transport.CloseIdleConnections()
+		s.upstreams.expire(time.Now())
 	}()
 	stop := context.AfterFunc(ctx, func() { l.Close() })
 	defer stop()
@@ -108,6 +107,7 @@ func (s *Server) janitor(ctx context.Context) {
 			return
 		case now := <-t.C:
 			s.expire(now)
+			s.upstreams.expire(now.Add(-idleUpstream))
 		}
 	}
 }

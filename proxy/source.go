@@ -16,10 +16,12 @@ type source struct {
 	total uint64 // bytes read from the socket in all
 	eof   bool   // the socket's end was read
 
-	failed bool // the connection is gone, or held bytes cannot be read
-
 	deadline time.Time     // of the next socket reads; zero: patience after each call
 	patience time.Duration // longest silence
+
+	rate  int64     // of a body, bytes per second after the first patience; 0: any
+	since time.Time // when the body began
+	from  uint64    // and where
 }
 
 func newSource(f *flow) *source {
@@ -32,7 +34,6 @@ func (s *source) Read(p []byte) (int, error) {
 		n, err := s.held.readAt(p, s.pos)
 		s.pos += uint64(n)
 		if err != io.EOF {
-			s.failed = err != nil
 			return n, err
 		}
 		s.held.free()
@@ -60,18 +61,38 @@ func (s *source) receive(p []byte) (int, error) {
 	}
 	until := s.deadline
 	if until.IsZero() {
-		until = time.Now().Add(s.patience)
+		until = s.until(time.Now())
 	}
 	if err := s.conn.SetReadDeadline(until); err != nil {
-		s.failed = true
 		return 0, err
 	}
 	n, err := s.conn.Read(p)
 	s.total += uint64(n)
 	s.eof = isEOF(err)
-	s.failed = err != nil && !s.eof && !isTimeout(err)
 	if n > 0 || s.eof {
 		s.flow.s.flows.Received(s.flow.id, s.total, s.eof)
 	}
 	return n, err
+}
+
+// body begins to read a body, which may be silent for patience and must come at the rate at
+// least.
+func (s *source) body(patience time.Duration, rate int64) {
+	s.deadline, s.patience = time.Time{}, patience
+	s.rate, s.since, s.from = max(0, rate), time.Now(), s.pos
+}
+
+// idle begins to wait for a request.
+func (s *source) idle() { s.deadline, s.rate = time.Time{}, 0 }
+
+// until returns when the next read must have ended.
+func (s *source) until(now time.Time) time.Time {
+	until := now.Add(s.patience)
+	if s.rate > 0 {
+		earned := time.Duration(float64(s.pos-s.from) / float64(s.rate) * float64(time.Second))
+		if end := s.since.Add(s.patience + earned); end.Before(until) {
+			return end
+		}
+	}
+	return until
 }

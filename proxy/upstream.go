@@ -1,141 +1,173 @@
 package proxy
 
 import (
+	"bytes"
 	"context"
-	"crypto/sha256"
-	"encoding/binary"
-	"encoding/hex"
 	"errors"
 	"fmt"
-	"io"
 	"net"
 	"net/http"
-	"net/url"
-	"strconv"
-	"strings"
-	"time"
-
-	"github.com/ftgw/ftgw/rewrite"
 )
 
-// The fields of the transaction ID (DESIGN §4). Their names are spelt so that the transport
-// does not know the first: it would take it as leave to send a request twice.
-const (
-	keyField     = "idempotency-key"
-	attemptField = "Ftgw-Attempt"
-)
+const syncBody = 64 << 10 // bodies up to here are sent before the reply is read
 
-var errSlow = errors.New("the upstream was silent for too long")
-
-func newTransport(cfg Config) *http.Transport {
-	t := &http.Transport{
-		DialContext:         (&net.Dialer{Timeout: cfg.ConnectTimeout}).DialContext,
-		DisableCompression:  true,
-		MaxIdleConnsPerHost: 1024,
-		// Shorter than servers keep idle connections, so that few requests meet a closing one.
-		IdleConnTimeout:        3 * time.Second,
-		MaxResponseHeaderBytes: 1 << 20,
-		WriteBufferSize:        8 << 10,
-		ReadBufferSize:         8 << 10,
-	}
-	if cfg.ResponseTimeout > 0 {
-		t.ResponseHeaderTimeout = cfg.ResponseTimeout
-	}
-	return t
-}
-
-// transactionID names an exchange for the upstream, the same on both hosts.
-func transactionID(id rewrite.FlowID, index uint64) string {
-	b := make([]byte, 0, 64)
-	for _, ap := range [...]interface{ AppendBinary([]byte) ([]byte, error) }{id.Client, id.Advertised} {
-		b, _ = ap.AppendBinary(b) // never fails
-	}
-	b = binary.BigEndian.AppendUint32(b, uint32(id.ISN))
-	b = binary.BigEndian.AppendUint64(b, index)
-	sum := sha256.Sum256(b)
-	return hex.EncodeToString(sum[:16])
-}
-
-// outgoing makes the upstream's request of the client's; r's header is used up.
-func (x *executor) outgoing(ctx context.Context, r *request, attempt uint8) (*http.Request, error) {
-	u := &url.URL{Scheme: "http", Host: x.flow.s.cfg.Upstream, Opaque: r.target}
-	if strings.HasPrefix(r.target, "//") { // an opaque target of this form would get a scheme
-		parsed, err := url.ParseRequestURI(r.target)
-		if err != nil {
-			return nil, bad("malformed target")
-		}
-		parsed.Scheme, parsed.Host, u = u.Scheme, u.Host, parsed
-	}
-	key := r.header["Idempotency-Key"]
-	removeHopByHop(r.header)
-	delete(r.header, "Expect") // answered here
-	delete(r.header, "Content-Length")
-	delete(r.header, "Idempotency-Key")
-	if len(key) == 0 {
-		key = []string{transactionID(x.flow.id, x.index)}
-	}
-	r.header[keyField] = key
-	r.header[attemptField] = []string{strconv.Itoa(int(attempt))}
-	if r.header["User-Agent"] == nil {
-		r.header["User-Agent"] = []string{""} // else the transport adds its own
-	}
-	req := (&http.Request{
-		Method: r.method, URL: u, Host: r.host, Header: r.header,
-		Proto: "HTTP/1.1", ProtoMajor: 1, ProtoMinor: 1,
-	}).WithContext(ctx)
-	if r.body != nil {
-		req.ContentLength = r.body.Len()
-		if len(r.trailer) > 0 {
-			req.ContentLength, req.Trailer = -1, r.trailer
-		}
-		req.Body = http.NoBody
-		if req.ContentLength != 0 {
-			req.Body = r.body.reader()
-			// For a request of which nothing was written yet; see newTransport.
-			req.GetBody = func() (io.ReadCloser, error) { return r.body.reader(), nil }
-		}
-	}
-	return req, nil
-}
-
-// ask has the upstream execute r and returns its whole reply, or a reply that tells the failure.
+// ask has the upstream execute r and returns its whole reply, or a *fault that tells the failure.
 func (x *executor) ask(r *request, attempt uint8) (*wire, error) {
-	ctx, cancel := context.WithCancelCause(x.ctx)
-	defer cancel(nil)
-	req, err := x.outgoing(x.traced(ctx, r), r, attempt)
-	if err != nil {
-		return nil, err
-	}
-	resp, err := x.flow.s.transport.RoundTrip(req)
-	if end := x.endInterims(); end != nil {
-		err = end
-	}
-	if err != nil {
-		if resp != nil {
-			resp.Body.Close()
+	for {
+		c, err := x.connect()
+		if err != nil {
+			return nil, x.upstreamFault("connecting to", err)
+		}
+		w, err := x.converse(c, r, attempt)
+		if err == nil {
+			return w, nil
+		}
+		c.Close()
+		if c.reused && !c.began && r.safe() && x.ctx.Err() == nil && !isTimeout(err) {
+			attempt = max(attempt, 2) // it closed an idle connection just then, or executed the request
+			continue
 		}
 		return nil, x.upstreamFault("asking", err)
 	}
-	body := x.flow.s.depot.newSpill()
-	src := io.Reader(resp.Body)
-	if patience := x.flow.s.cfg.ResponseTimeout; patience > 0 && resp.ContentLength != 0 {
-		t := time.AfterFunc(patience, func() { cancel(errSlow) })
-		defer t.Stop()
-		src = &watched{r: resp.Body, timer: t, patience: patience}
-	}
-	_, err = body.ReadFrom(src)
-	resp.Body.Close()
-	if err == nil && resp.StatusCode == http.StatusSwitchingProtocols {
-		err = errors.New("it switched protocols unasked")
-	}
-	if err != nil {
-		body.release()
-		if cause := context.Cause(ctx); cause != nil {
-			err = cause
+}
+
+// connect returns a connection to the upstream.
+func (x *executor) connect() (*upconn, error) {
+	s := x.flow.s
+	if c := x.own; c != nil {
+		x.own = nil
+		if c.alive() {
+			return c, nil
 		}
-		return nil, x.upstreamFault("reading the reply of", err)
+		c.Close()
+	} else if !s.cfg.ProxyProtocol {
+		if c := s.upstreams.get(); c != nil {
+			return c, nil
+		}
 	}
-	return x.makeWire(r, resp, body), nil
+	return dialUpstream(x.ctx, &s.cfg, x.flow.id.Key)
+}
+
+// release keeps a connection for the next exchange.
+func (x *executor) release(c *upconn) {
+	if x.flow.s.cfg.ProxyProtocol {
+		c.reused, c.began = true, false
+		x.own = c
+	} else {
+		x.flow.s.upstreams.put(c)
+	}
+}
+
+// converse carries out one exchange on c and then keeps c, or has closed it. After an error c is
+// the caller's.
+func (x *executor) converse(c *upconn, r *request, attempt uint8) (*wire, error) {
+	stop := context.AfterFunc(x.ctx, func() { c.Close() })
+	defer stop()
+	var failed error
+	sent := make(chan struct{})
+	send := func() { failed = x.send(c, r, attempt); close(sent) }
+	if r.body.small() {
+		send()
+	} else {
+		go send()
+		defer func() {
+			if !done(sent) { // the reply came first: the rest is of no use
+				c.Close()
+				<-sent
+			}
+		}()
+	}
+	p, err := x.receive(c, r)
+	if err != nil {
+		return nil, err
+	}
+	body := x.flow.s.depot.newSpill()
+	if err := c.readReply(p, body); err != nil {
+		body.release()
+		return nil, err
+	}
+	if done(sent) && failed == nil && p.lasts() && c.br.Buffered() == 0 && stop() {
+		x.release(c)
+	} else {
+		c.Close()
+	}
+	return x.makeWire(r, p, body), nil
+}
+
+func done(c <-chan struct{}) bool {
+	select {
+	case <-c:
+		return true
+	default:
+		return false
+	}
+}
+
+// small reports whether the body is sent at once; s may be nil.
+func (s *spill) small() bool { return s == nil || s.disk == nil && s.size <= syncBody }
+
+// send sends the request whole. An error is of interest only if no reply comes.
+func (x *executor) send(c *upconn, r *request, attempt uint8) error {
+	p := &x.flow.s.depot.pool
+	head := bytes.NewBuffer(p.getSmall())
+	x.outgoing(head, r, attempt)
+	defer func() { p.putSmall(head.Bytes()[:0]) }()
+	var after []byte
+	if len(r.trailer) > 0 {
+		var before []byte
+		before, after = chunkEnds(r.body.Len(), r.trailer)
+		head.Write(before)
+	}
+	if r.body != nil && r.body.small() {
+		head.Write(r.body.mem)
+		head.Write(after)
+	}
+	c.extend()
+	if _, err := c.Conn.Write(head.Bytes()); err != nil || r.body.small() {
+		return err
+	}
+	buf := p.getLarge()
+	defer p.putLarge(buf)
+	for at := int64(0); at < r.body.Len(); {
+		n, err := r.body.ReadAt(buf, at)
+		if n == 0 && err != nil {
+			c.Close()
+			return err
+		}
+		c.extend()
+		if _, err := c.Conn.Write(buf[:n]); err != nil {
+			return err
+		}
+		at += int64(n)
+	}
+	c.extend()
+	_, err := c.Conn.Write(after)
+	return err
+}
+
+const maxUpstreamInterims = 1000 // an upstream that sends more is taken for broken
+
+// receive reads the head of the reply and passes on the interim replies before it.
+func (x *executor) receive(c *upconn, r *request) (*response, error) {
+	for range maxUpstreamInterims {
+		p, err := c.readResponse(r.method)
+		if err != nil {
+			return nil, err
+		}
+		switch {
+		case p.status == http.StatusSwitchingProtocols:
+			return nil, bad("it switched protocols unasked")
+		case p.status >= 200:
+			return p, nil
+		case r.minor == 0 || x.interim.next >= maxInterims:
+		case p.status == http.StatusContinue && r.expect: // said already
+		default:
+			if err := x.sendInterim(p, true); err != nil {
+				return nil, err
+			}
+		}
+	}
+	return nil, bad("too many interim replies")
 }
 
 // upstreamFault says to the log what failed and returns what the client gets.
@@ -144,28 +176,21 @@ func (x *executor) upstreamFault(doing string, err error) error {
 		return errDropped
 	}
 	s := x.flow.s
+	var f *fault
+	var late net.Error
+	if errors.As(err, &f) {
+		err = errors.New("its reply is malformed: " + f.why)
+	}
 	s.cfg.Log.Warn(doing+" the upstream failed; is it running?",
 		"upstream", s.cfg.Upstream, "flow", x.flow.id, "index", x.index, "err", err)
-	var late net.Error
 	switch {
 	case errors.Is(err, errSpill):
 		return fmt.Errorf("reply: %w", err)
-	case errors.Is(err, errSlow), errors.As(err, &late) && late.Timeout():
-		return &fault{http.StatusGatewayTimeout, "the web server did not answer in time"}
+	case errors.As(err, &late) && late.Timeout():
+		return &fault{status: http.StatusGatewayTimeout, why: "the web server did not answer in time"}
+	case f != nil:
+		return &fault{status: http.StatusBadGateway, why: "the web server's answer is malformed"}
 	default:
-		return &fault{http.StatusBadGateway, "the web server did not answer"}
+		return &fault{status: http.StatusBadGateway, why: "the web server did not answer"}
 	}
-}
-
-// watched gives the upstream its patience anew with each read.
-type watched struct {
-	r        io.Reader
-	timer    *time.Timer
-	patience time.Duration
-}
-
-func (w *watched) Read(p []byte) (int, error) {
-	n, err := w.r.Read(p)
-	w.timer.Reset(w.patience)
-	return n, err
 }
