@@ -194,6 +194,16 @@ func (m *Machine) elsewhere() string {
 	return ""
 }
 
+// absentee reports that a node beside the peer is not heard.
+func (m *Machine) absentee() bool {
+	for i, n := range m.nodes {
+		if i != m.cfg.Index && i != m.target && (!n.up || !n.heard) {
+			return true
+		}
+	}
+	return false
+}
+
 // unknown reports that a node may be doing anything, for all that was heard of it.
 func (m *Machine) unknown(n node) bool {
 	if n.up || n.gone != 0 {

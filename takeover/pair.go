@@ -44,6 +44,12 @@ func (m *Machine) join(mine bool) {
 	case v.Role == Joining && m.elsewhere() != "":
 		m.why = m.elsewhere()
 		return
+	case v.Role == Joining && m.cfg.Witness && m.absentee():
+		m.why = "the first in the list claims, for not all nodes are heard"
+		if m.listedFirst() {
+			m.begin(m.why, true) // only the witness knows whether an absent one serves
+		}
+		return
 	case v.Role == Joining:
 		if m.listedFirst() {
 			role = Primary

@@ -453,6 +453,9 @@ func rounds(t *testing.T, witness bool, hosts int) {
 	if testing.Short() {
 		rounds = 60
 	}
+	if hosts > 2 {
+		rounds = rounds * 2 / 5
+	}
 	if n, err := strconv.Atoi(os.Getenv("FTGW_ROUNDS")); err == nil {
 		rounds = n // for a long run by hand
 	}
