@@ -6,18 +6,20 @@ import (
 	"github.com/spf13/cobra"
 
 	"github.com/ftgw/ftgw/config"
+	"github.com/ftgw/ftgw/replication"
 )
 
 func checkCommand() *cobra.Command {
 	var file fileFlags
 	cmd := &cobra.Command{
 		Use:   "check",
-		Short: "List every mistake in the config file and the secret file",
+		Short: "List every mistake in the config file, and ask the other nodes",
 		Long: `Check reads the config file and the secret as run would, and lists every mistake with its
-line, its key and the remedy. It changes nothing. Nodes whose digests are equal have the
-same settings.
+line, its key and the remedy. Then it asks the other nodes whether they have the same secret,
+config and version, and compares clocks; one that is not running yet is no mistake. It changes
+nothing. Nodes whose digests are equal have the same settings.
 
-Exit codes: 0 no mistake; 2 mistakes.`,
+Exit codes: 0 no mistake; 1 another node refuses this one; 2 mistakes in the files.`,
 		Example: `  ftgw check
   ftgw check --config ./ftgw.toml --name web-b`,
 		Args: noArgs,
@@ -26,8 +28,13 @@ Exit codes: 0 no mistake; 2 mistakes.`,
 			if err != nil {
 				return err
 			}
-			if _, err := config.ReadSecret(cfg.SecretFile); err != nil {
+			secret, err := config.ReadSecret(cfg.SecretFile)
+			if err != nil {
 				return codedError{exitUsage, err}
+			}
+			keys, err := replication.DeriveKeys(secret)
+			if err != nil {
+				return err
 			}
 			out := cmd.OutOrStdout()
 			fmt.Fprintf(out, "%s: no mistakes\nnode %s, %s\n", file.path, cfg.Name, cfg.Self().Address)
@@ -42,8 +49,8 @@ Exit codes: 0 no mistake; 2 mistakes.`,
 				fmt.Fprintf(out, "witness %s: takeovers need its grant\n", w.Name)
 			}
 			digest := cfg.Digest()
-			_, err = fmt.Fprintf(out, "digest %x\n", digest[:8])
-			return err
+			fmt.Fprintf(out, "digest %x\n", digest[:8])
+			return askNodes(cmd.Context(), out, cfg, keys)
 		},
 	}
 	file.add(cmd)

@@ -258,7 +258,8 @@ func (g *group) beat(to int) replication.Heartbeat {
 	}
 	h.Flags |= replication.FlagChosen
 	h.VoiceTurn, h.AddressTurn = st.VoiceTurn, st.AddressTurn
-	if st.Paired {
+	// A session with a new process may be up before the machine has heard of it.
+	if st.Paired && st.Mate == takeover.Boot(g.links[to].Status().Peer.Boot) {
 		h.Flags |= replication.FlagPaired
 	}
 	return h
