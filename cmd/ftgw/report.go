@@ -5,8 +5,10 @@ import (
 	"fmt"
 	"slices"
 	"strings"
+	"time"
 
 	"github.com/ftgw/ftgw/config"
+	"github.com/ftgw/ftgw/replication/link"
 	"github.com/ftgw/ftgw/takeover"
 )
 
@@ -20,6 +22,7 @@ func (n *node) status() Status {
 			s.Peers, s.Warnings = append(s.Peers, p), append(s.Warnings, warnings...)
 		default:
 			s.Peers = append(s.Peers, n.peerStatus(o))
+			s.Warnings = append(s.Warnings, n.clockWarnings(o)...)
 		}
 	}
 	for _, g := range n.groups {
@@ -28,6 +31,16 @@ func (n *node) status() Status {
 		}
 	}
 	return s
+}
+
+// clockWarnings has a warning where the clock of a node is far off.
+func (n *node) clockWarnings(o config.Node) []string {
+	var skew time.Duration
+	n.member(o.Name, func(g *group, i int) { skew = g.links[i].Status().Skew })
+	if skew.Abs() <= link.MaxSkew {
+		return nil
+	}
+	return []string{fmt.Sprintf("the clock of node %s is %s", o.Name, skewText(skew))}
 }
 
 // peerStates are from the best to the worst.
