@@ -2,7 +2,6 @@ package config
 
 import (
 	"fmt"
-	"net"
 	"net/netip"
 	"path/filepath"
 	"slices"
@@ -206,25 +205,5 @@ func checkLimits(f *findings, l Limits) {
 		if key := "limits." + n.key; !f.has(key) && (n.n < n.low || n.n > n.high) {
 			f.add(key, fmt.Sprintf("choose %d to %d", n.low, n.high), "%d is out of range", n.n)
 		}
-	}
-}
-
-// checkUpstream refuses what cannot be dialled. A host name is allowed: it is looked up when
-// the web server is asked.
-func checkUpstream(f *findings, at string, s Service) {
-	if f.has(at) {
-		return
-	}
-	if s.Upstream == "" {
-		f.add(at, `write it as in "127.0.0.1:8080"`, "the web server's address is missing")
-		return
-	}
-	host, p, err := net.SplitHostPort(s.Upstream)
-	n, bad := strconv.ParseUint(p, 10, 16)
-	switch {
-	case err != nil || host == "" || bad != nil || n == 0:
-		f.add(at, `write it as in "127.0.0.1:8080"`, "%q is not a host and a port", s.Upstream)
-	case s.Upstream == s.Advertised.String():
-		f.add(at, "name the local web server instead", "%s is the advertised address itself", s.Upstream)
 	}
 }

@@ -45,7 +45,7 @@ type Service struct {
 	Name       string         `toml:"name"`
 	Advertised netip.AddrPort `toml:"advertised"` // what clients connect to
 	Nodes      []string       `toml:"nodes"`      // two or more: primary, backup, then spares
-	Upstream   string         `toml:"upstream"`   // host:port of the local web server, on each node
+	Upstream   string         `toml:"upstream"`   // the local web server, on each node; see SplitUpstream
 	// Forward is the port by which clones of client segments reach the peer (DESIGN §3),
 	// 20000 + the advertised port unless set.
 	Forward         uint16        `toml:"forward"`
