@@ -30,6 +30,7 @@ type turn struct {
 	mac        capture.MAC
 	epoch      uint64
 	claimed    bool      // else the pair was agreed on
+	decided    time.Time // of a claim
 	from, full time.Time // it took effect between them; full is zero if the process died before it said so
 }
 

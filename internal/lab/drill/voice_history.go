@@ -64,7 +64,8 @@ func (r *Round) nodeName() string { return r.A.Node().Name }
 type chronicle struct {
 	host    string
 	mac     capture.MAC
-	promote turn // a claim before its gate is opened
+	decided turn // a claim before it is carried out
+	promote turn // and before its gate is opened
 	open    bool // the latest turn waits for the line that says that it is done
 	turns   []turn
 	reigns  []reign
@@ -84,9 +85,14 @@ func (n *chronicle) action(at time.Time, action string) {
 	if len(words) == 0 {
 		return
 	}
+	epoch := number(field(action, "epoch"))
 	switch words[0] {
+	case "ask-grant", "fence-peer", "write-epoch": // the first of them that there is
+		if n.decided.epoch != epoch {
+			n.decided = turn{epoch: epoch, decided: at}
+		}
 	case "promote":
-		n.promote = turn{host: n.host, mac: n.mac, epoch: number(field(action, "epoch")), claimed: true}
+		n.promote = turn{host: n.host, mac: n.mac, epoch: epoch, claimed: true, decided: n.decided.decided}
 	case "open-gate":
 		if n.promote.claimed {
 			n.begin(n.promote, at)
@@ -95,7 +101,7 @@ func (n *chronicle) action(at time.Time, action string) {
 	case "duplex":
 		// A survivor that becomes the primary of a new pair goes on; that is no turn.
 		if slices.Contains(words, "speaker") && !n.reigning() {
-			n.begin(turn{host: n.host, mac: n.mac, epoch: number(field(action, "epoch"))}, at)
+			n.begin(turn{host: n.host, mac: n.mac, epoch: epoch}, at)
 		}
 	}
 }
@@ -124,7 +130,7 @@ func (n *chronicle) reigning() bool {
 
 // die ends what the process whose log ends here was, if it was killed.
 func (n *chronicle) die(deaths []death) {
-	n.promote, n.open = turn{}, false
+	n.decided, n.promote, n.open = turn{}, turn{}, false
 	for _, d := range deaths {
 		if d.host == n.host && n.reigning() && d.at.After(n.reigns[len(n.reigns)-1].from) {
 			n.reigns[len(n.reigns)-1].to = d.at
@@ -132,10 +138,13 @@ func (n *chronicle) die(deaths []death) {
 	}
 }
 
+// evidence is how old what a claim rests on may be: a round of probes on a busy machine.
+const evidence = 50 * time.Millisecond
+
 // undecided returns the times in which both hosts served alone and nobody could tell which of
-// them should, for the second one claimed while they were apart. It checks how such a time ended:
-// who gives way has the lower epoch. The one that stays speaks afterwards, so it is no turn if the
-// second one does not stay.
+// them should, for the second one decided to claim when they were apart, or just had been. It
+// checks how such a time ended: who gives way has the lower epoch. The one that stays speaks
+// afterwards, so it is no turn if the second one does not stay.
 func (h *history) undecided(apart []period) (out []period, err error) {
 	for i, x := range h.reigns {
 		for _, y := range h.reigns[i+1:] {
@@ -153,7 +162,10 @@ func (h *history) undecided(apart []period) (out []period, err error) {
 				return nil, fmt.Errorf("%s gave way to %s though its epoch %d is higher than %d", first.host, other.host, first.epoch, other.epoch)
 			}
 			claim := slices.IndexFunc(h.turns, func(t turn) bool { return t.host == y.host && t.epoch == y.epoch })
-			if claim < 0 || !slices.ContainsFunc(apart, func(p period) bool { return p.has(h.turns[claim].from) }) {
+			unseen := func(p period) bool {
+				return p.has(h.turns[claim].decided) || p.has(h.turns[claim].decided.Add(-evidence))
+			}
+			if claim < 0 || !slices.ContainsFunc(apart, unseen) {
 				continue
 			}
 			out = append(out, period{h.turns[claim].from, first.to.Add(logged)})

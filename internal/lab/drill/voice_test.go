@@ -101,7 +101,7 @@ func TestChronicle(t *testing.T) {
 		n.read(l)
 	}
 	want := turnOf("a", 102, 104)
-	want.epoch = 3
+	want.epoch, want.decided = 3, at(100)
 	if !slices.Equal(n.turns, []turn{want}) {
 		t.Errorf("a claim, a hold that ended and a new pair: %v", n.turns)
 	}
@@ -139,6 +139,7 @@ func TestUndecided(t *testing.T) {
 	turns := func() []turn {
 		x, y := turnOf("a", 99, 100), turnOf("b", 109, 110)
 		x.epoch, y.epoch = 2, 3
+		x.decided, y.decided = at(95), at(105)
 		return []turn{x, y}
 	}
 	for _, row := range []struct {
@@ -155,6 +156,7 @@ func TestUndecided(t *testing.T) {
 		{"nobody gives way", []reign{from("a", 2, 100, 0, false), from("b", 3, 110, 0, false)}, apart, nil, "ab", false},
 		{"the later claim is the lower one", []reign{from("a", 5, 100, 320, false), from("b", 3, 110, 300, true)}, apart, []period{{at(109), at(301)}}, "a", true},
 		{"who has the higher one dies", []reign{from("a", 2, 100, 0, false), from("b", 3, 110, 300, false)}, apart, []period{{at(109), at(301)}}, "a", true},
+		{"they have just been apart", []reign{from("a", 2, 100, 300, true), from("b", 3, 110, 320, false)}, []period{{at(50), at(90)}}, []period{{at(109), at(301)}}, "ab", true},
 		{"they were not apart", []reign{from("a", 2, 100, 300, true), from("b", 3, 110, 320, false)}, nil, nil, "ab", true},
 	} {
 		h := history{reigns: row.reigns, turns: turns()}
