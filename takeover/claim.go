@@ -180,6 +180,9 @@ func (m *Machine) resume(why string) {
 	if m.owner {
 		m.do(Action{Do: Own}, Action{Do: Announce})
 	}
+	if m.speaker() {
+		m.do(Action{Do: ReleaseHeld}) // of a voice that was taken meanwhile
+	}
 }
 
 // linkBack listens anew after the own link was dead. Whatever was not seen meanwhile is asked
