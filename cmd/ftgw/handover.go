@@ -165,7 +165,6 @@ func (g *group) count() rewrite.Count {
 		c := g.n.data.count(v.cfg.Advertised)
 		sum.Duplex += c.Duplex
 		sum.Simplex += c.Simplex
-		sum.Closing += c.Closing
 	}
 	return sum
 }

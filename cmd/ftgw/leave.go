@@ -11,6 +11,7 @@ import (
 
 	"golang.org/x/sync/errgroup"
 
+	"github.com/ftgw/ftgw/sockdiag"
 	"github.com/ftgw/ftgw/takeover"
 )
 
@@ -109,10 +110,22 @@ func (g *group) finish(ctx context.Context) error {
 	}
 	g.turnOverAll()
 	none := func() error { return nil }
-	return await(ctx, "connections to end", func() int {
-		c := g.count()
-		return g.executing() + c.Duplex + c.Simplex
-	}, none, g.turnOverAll)
+	return await(ctx, "connections to end", g.unended, none, g.turnOverAll)
+}
+
+// unended counts the connections of the group whose clients have not acknowledged all that they
+// are to get, the end included. A client that keeps its own half open has no more to lose.
+func (g *group) unended() int {
+	sum := 0
+	for _, v := range g.services {
+		sockets, err := sockdiag.List(v.cfg.Advertised, sockdiag.Established, sockdiag.CloseWait,
+			sockdiag.FinWait1, sockdiag.Closing, sockdiag.LastAck)
+		if err != nil {
+			g.log.Warn("cannot list sockets", "address", v.cfg.Advertised, "error", err)
+		}
+		sum += len(sockets)
+	}
+	return sum
 }
 
 // farewell makes this node silent and tells the others, who then claim at once.
