@@ -58,7 +58,7 @@ func (x *cluster) busy() (wait func()) {
 func (x *cluster) executions() {
 	x.Helper()
 	var entries []webapp.Entry
-	for _, h := range []*lab.Host{x.A, x.B} {
+	for _, h := range x.serving() {
 		entries = append(entries, x.journal(h)...)
 	}
 	slices.SortStableFunc(entries, func(a, b webapp.Entry) int { return a.Time.Compare(b.Time) })
@@ -84,11 +84,20 @@ func (x *cluster) executions() {
 	x.Logf("%d of %d requests were executed again", again, len(runs))
 }
 
+// serving returns the hosts that may execute requests.
+func (x *cluster) serving() []*lab.Host {
+	hosts := []*lab.Host{x.A, x.B}
+	if x.C != nil {
+		hosts = append(hosts, x.C)
+	}
+	return hosts
+}
+
 // once fails the test if any request was executed more than once.
 func (x *cluster) once() {
 	x.Helper()
 	runs := map[string]int{}
-	for _, h := range []*lab.Host{x.A, x.B} {
+	for _, h := range x.serving() {
 		for _, e := range x.journal(h) {
 			if runs[e.ID]++; runs[e.ID] == 2 {
 				x.Errorf("%s was executed twice", e.ID)
