@@ -37,7 +37,7 @@ type fray struct {
 
 // run plays the round: everything may end but the one voice.
 func (f *fray) run(ctx context.Context) error {
-	f.Rules = Rules{Once: true, Switches: -1}
+	f.Rules = Rules{Switches: -1}
 	if f.witness {
 		if err := f.witnessed(ctx); err != nil {
 			return err
@@ -57,9 +57,9 @@ func (f *fray) run(ctx context.Context) error {
 		return err
 	}
 	strokes := f.plan()
-	if slices.ContainsFunc(strokes, func(s stroke) bool { return s.kind == apart && !f.witness }) {
-		f.Rules.Once = false // both may execute what they both hold
-	}
+	// Both may execute what they both hold; and a process may stand still between its last look
+	// around and its request to the web server, which then comes when the other host has answered.
+	f.Rules.Once = !slices.ContainsFunc(strokes, func(s stroke) bool { return s.kind == still || s.kind == apart && !f.witness })
 	if err := f.strike(ctx, strokes); err != nil {
 		return err
 	}
