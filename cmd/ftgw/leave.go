@@ -27,6 +27,9 @@ func (n *node) switchover(ctx context.Context, service string) error {
 	if err != nil {
 		return err
 	}
+	if role := g.dir.status.Load().Role; role == takeover.Joining || role == takeover.Fenced {
+		return fmt.Errorf("%s: this node serves nothing, it is %s: ask one that ftgw status shows as primary or backup", g.names(), role)
+	}
 	if err := g.relinquish(ctx, false); err != nil {
 		return fmt.Errorf("%s: %w", g.names(), err)
 	}
