@@ -85,21 +85,26 @@ func dualRole(t *testing.T) (x *cluster, web, shopping *client.Client) {
 	return x, x.client, &second
 }
 
-// voices judges a capture for both services of a dual-role pair.
-func (x *cluster) bothVoices(wire *capture.Capture, switches int) {
+// oneVoice judges a capture: one voice for each connection, changed so often at most, and no
+// reset.
+func (x *cluster) oneVoice(wire *capture.Capture, at netip.AddrPort, switches int) {
 	x.Helper()
 	got, err := wire.Stop()
 	x.must(err)
 	x.must(got.Whole())
-	for _, a := range []string{lab.Advertised, shop.Advertised} {
-		at := netip.MustParseAddrPort(a)
-		if err := oracle.OneVoice(got.Segments, at, switches); err != nil {
-			x.Errorf("%s: %v", a, err)
-		}
-		if err := oracle.NoReset(got.Segments, at); err != nil {
-			x.Errorf("%s: %v", a, err)
-		}
+	if err := oracle.OneVoice(got.Segments, at, switches); err != nil {
+		x.Errorf("%v: %v", at, err)
 	}
+	if err := oracle.NoReset(got.Segments, at); err != nil {
+		x.Errorf("%v: %v", at, err)
+	}
+}
+
+// bothVoices judges a capture for both services of a dual-role pair.
+func (x *cluster) bothVoices(wire *capture.Capture, switches int) {
+	x.Helper()
+	x.oneVoice(wire, advertised, switches)
+	x.oneVoice(wire, netip.MustParseAddrPort(shop.Advertised), switches)
 }
 
 func (x *cluster) capture() *capture.Capture {
@@ -234,21 +239,33 @@ func TestLastNodeStops(t *testing.T) {
 				t.Errorf("the idle connection: %d bytes, %v", n, err)
 			}
 			x.whole()
-			got, err := wire.Stop()
-			x.must(err)
-			if err := oracle.NoReset(got.Segments, advertised); err != nil {
-				t.Error(err)
-			}
+			x.oneVoice(wire, advertised, 1)
 		})
 	}
 }
 
 // Three hosts share a service. When one of the pair dies the next in line joins as the missing
 // half, so the service survives the next death as well: a connection that began in the second
-// duplex goes on through it, one from before is turned over in between, and no reply is lost.
+// duplex goes on through it, one from before is turned over in between, and no reply is lost. A
+// dead host that comes back becomes the missing half in its turn.
 func TestThreeHostsTwoCrashes(t *testing.T) {
-	x := prepare(t, lab.Options{Third: true, CongestionControl: "cubic"}, lab.Config{List: []string{"a", "b", "c"}})
+	t.Run("hosts", func(t *testing.T) {
+		threeHosts(t, false, func(x *cluster, h *lab.Host) { x.must(h.Crash()) }, func(x *cluster, h *lab.Host) {
+			x.must(h.Reboot())
+			x.app(h)
+		})
+	})
+	t.Run("processes, with witness", func(t *testing.T) {
+		threeHosts(t, true, func(x *cluster, h *lab.Host) { x.must(x.nodes[h].Kill()) }, func(*cluster, *lab.Host) {})
+	})
+}
+
+func threeHosts(t *testing.T, witness bool, kill, revive func(*cluster, *lab.Host)) {
+	x := prepare(t, lab.Options{Third: true, CongestionControl: "cubic"}, lab.Config{List: []string{"a", "b", "c"}, Witness: witness})
 	x.app(x.C)
+	if witness {
+		x.node(x.Witness)
+	}
 	for _, h := range []*lab.Host{x.A, x.B, x.C} {
 		x.node(h)
 	}
@@ -257,57 +274,54 @@ func TestThreeHostsTwoCrashes(t *testing.T) {
 		t.Errorf("the spare: %+v", c)
 	}
 	wire := x.capture()
-	ctx := context.Background()
-	open := func(name string) *client.Conn {
-		c, err := x.client.Dial(ctx)
-		x.must(err)
-		x.Cleanup(func() { c.Close() })
-		x.report.Add(c.Do(ctx, client.Bytes(name, 3000)))
-		return c
-	}
-	first := open("first")
+	first := x.open("first")
 	wait := x.use(x.client, "load1")
 	time.Sleep(300 * time.Millisecond)
 
-	x.must(x.A.Crash())
-	crashed := time.Now()
+	kill(x, x.A)
+	killed := time.Now()
 	x.pair("web", x.B, x.C, 5*time.Second)
-	t.Logf("duplex again %v after the crash", time.Since(crashed))
-	x.report.Add(first.Do(ctx, client.Bytes("first-again", 3000)))
+	t.Logf("duplex again %v after the death", time.Since(killed))
+	x.again(first, "first")
 	if first.Usable() {
 		t.Error("a connection of the time alone was not turned over")
 	}
+	first.Close() // as a client does that was told so; b has the other half, and dies
 	wait()
 	x.until("no connection is b's alone", 15*time.Second, func() bool { return x.named(x.B, "web").Flows.Simplex == 0 })
 
-	second := open("second")
+	second := x.open("second")
 	wait = x.use(x.client, "load2")
 	time.Sleep(300 * time.Millisecond)
-	x.must(x.B.Crash())
+	kill(x, x.B)
 	x.until("c serves alone", 3*time.Second, func() bool { return x.named(x.C, "web").Role == "sole" })
-	for i := range 3 {
-		x.report.Add(second.Do(ctx, client.Bytes(fmt.Sprintf("second-again%d", i), 3000)))
-	}
+	x.again(second, "second")
 	if !second.Usable() {
 		t.Error("a connection of the second duplex did not survive")
 	}
 	wait()
 	x.whole()
 	x.executions()
-	got, err := wire.Stop()
-	x.must(err)
-	x.must(got.Whole())
-	if err := oracle.OneVoice(got.Segments, advertised, 2); err != nil {
-		t.Error(err)
-	}
-	if err := oracle.NoReset(got.Segments, advertised); err != nil {
-		t.Error(err)
-	}
+	x.oneVoice(wire, advertised, 2)
 	st := x.named(x.C, "web")
 	t.Logf("c: %+v, takeover %+v", st, st.LastTakeover)
 
-	x.must(x.A.Reboot())
-	x.app(x.A)
+	revive(x, x.A)
 	x.node(x.A)
 	x.pair("web", x.C, x.A, 10*time.Second)
+}
+
+// open makes a connection with one exchange.
+func (x *cluster) open(name string) *client.Conn {
+	x.Helper()
+	c, err := x.client.Dial(context.Background())
+	x.must(err)
+	x.Cleanup(func() { c.Close() })
+	x.report.Add(c.Do(context.Background(), client.Bytes(name, 3000)))
+	return c
+}
+
+// again makes one more exchange.
+func (x *cluster) again(c *client.Conn, name string) {
+	x.report.Add(c.Do(context.Background(), client.Bytes(name+"-again", 3000)))
 }
