@@ -35,11 +35,12 @@ var core = map[string][]string{
 	"rewrite":     {"net/netip"},
 	"takeover":    {"net/netip"},
 	"replication": {"net", "net/netip", "crypto/tls", "io"},
+	"accesslog":   {"net/netip"},
 }
 
 // adapters may import the core and config, and none of each other. Packages below an adapter
 // belong to it.
-var adapters = []string{"proxy", "nfq", "rules", "membership", "takeover/address", "replication/link", "sockdiag", "witness"}
+var adapters = []string{"proxy", "nfq", "rules", "membership", "takeover/address", "replication/link", "sockdiag", "witness", "upstream"}
 
 // impure are the parts of the standard library that touch the world. Time is not among them:
 // durations are pure, and clocks are found in the code itself.
@@ -209,6 +210,10 @@ func TestForbidden(t *testing.T) {
 		{"proxy", module + "replication", false, false},
 		{"proxy", module + "config", false, false},
 		{"proxy", module + "nfq", false, true},
+		{"proxy", module + "accesslog", false, false},
+		{"proxy", module + "upstream", false, true},
+		{"accesslog", "os", true, true},
+		{"upstream", module + "config", false, false},
 		{"replication/link", module + "replication", false, false},
 		{"proxy", module + "proxy/body", false, false},
 		{"proxy/body", module + "nfq", false, true},
