@@ -4,11 +4,9 @@ package main
 import (
 	"context"
 	"log/slog"
-	"sync"
 	"sync/atomic"
 	"time"
 
-	"github.com/ftgw/ftgw/internal/crashpoint"
 	"github.com/ftgw/ftgw/takeover"
 )
 
@@ -55,11 +53,7 @@ type director struct {
 	progressAt  atomic.Int64
 	status      atomic.Pointer[takeover.Status]
 
-	mu        sync.Mutex
-	takeover  *Takeover // the latest claim
-	decided   time.Time
-	deciding  takeover.Epoch
-	permitted time.Duration // after decided grant and fence command were there
+	record claimRecord
 }
 
 // newDirector returns a director for the machine of one node, self, of so many. start is the origin of
@@ -165,13 +159,13 @@ func (d *director) do(a takeover.Action) {
 	case takeover.ProbePeer, takeover.ProbeGateway, takeover.ProbeAdvertised:
 		s.Probe(a.Do, a.Node)
 	case takeover.WriteEpoch:
-		d.begin(a)
+		d.record.begin(a)
 		s.WriteEpoch(a.Epoch)
 	case takeover.AskGrant:
-		d.begin(a)
+		d.record.begin(a)
 		s.AskGrant(a.Epoch, a.Base, a.Empty)
 	case takeover.FencePeer:
-		d.begin(a)
+		d.record.begin(a)
 		s.FencePeer(a.Epoch, a.Node)
 	case takeover.ReportSilent:
 		s.ReportSilent(a.Epoch)
@@ -180,12 +174,12 @@ func (d *director) do(a takeover.Action) {
 	case takeover.AbandonPeer:
 		s.AbandonPeer()
 	case takeover.Promote:
-		d.written(a)
+		d.record.written(a)
 		s.Promote(a.Empty)
-		d.done("promoted")
+		d.record.done("promoted")
 	case takeover.OpenGate:
 		s.Gate(true)
-		d.done("gate-open")
+		d.record.done("gate-open")
 	case takeover.CloseGate:
 		s.Gate(false)
 	case takeover.Own:
@@ -194,10 +188,10 @@ func (d *director) do(a takeover.Action) {
 		s.Own(false)
 	case takeover.Announce:
 		s.Announce()
-		d.done("announced")
+		d.record.done("announced")
 	case takeover.ReleaseHeld:
 		s.ReleaseHeld()
-		d.done("released")
+		d.record.done("released")
 	case takeover.Duplex:
 		s.Duplex(a.Speaker)
 	case takeover.Fence:
@@ -209,51 +203,6 @@ func (d *director) do(a takeover.Action) {
 	case takeover.TakeVoice:
 		s.TakeVoice()
 	}
-}
-
-// begin opens the record of a claim that was decided, with its first action.
-func (d *director) begin(a takeover.Action) {
-	d.mu.Lock()
-	defer d.mu.Unlock()
-	if a.Epoch == d.deciding {
-		d.permitted = time.Since(d.decided)
-		return
-	}
-	d.decided, d.deciding, d.permitted = time.Now(), a.Epoch, 0
-}
-
-func (d *director) written(a takeover.Action) {
-	d.mu.Lock()
-	d.takeover = &Takeover{Epoch: uint64(a.Epoch), Reason: a.Why, At: d.decided}
-	if d.permitted > 0 {
-		d.takeover.Steps = append(d.takeover.Steps, TakeoverStep{Name: "permitted", AtMS: float64(d.permitted.Microseconds()) / 1000})
-	}
-	d.mu.Unlock()
-	d.done("epoch-written")
-}
-
-// done notes a step of the claim that is carried out now.
-func (d *director) done(step string) {
-	crashpoint.Here(crashpoint.Point(step))
-	d.mu.Lock()
-	defer d.mu.Unlock()
-	if d.takeover == nil || (len(d.takeover.Steps) > 0 && d.takeover.Steps[len(d.takeover.Steps)-1].Name == "released") {
-		return
-	}
-	at := float64(time.Since(d.decided).Microseconds()) / 1000
-	d.takeover.Steps = append(d.takeover.Steps, TakeoverStep{Name: step, AtMS: at})
-}
-
-// lastTakeover returns a copy of the record of the latest claim, or nil.
-func (d *director) lastTakeover() *Takeover {
-	d.mu.Lock()
-	defer d.mu.Unlock()
-	if d.takeover == nil {
-		return nil
-	}
-	t := *d.takeover
-	t.Steps = append([]TakeoverStep(nil), t.Steps...)
-	return &t
 }
 
 func (d *director) epoch() takeover.Epoch { return d.status.Load().Epoch }

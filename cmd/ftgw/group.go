@@ -12,7 +12,6 @@ import (
 	"slices"
 	"strings"
 	"sync/atomic"
-	"time"
 
 	"github.com/ftgw/ftgw/config"
 	"github.com/ftgw/ftgw/proxy"
@@ -38,6 +37,7 @@ type group struct {
 	dir     *director
 	links   []*link.Link // to each other node, by index; nil at this node's own
 	peer    atomic.Int32 // index of the present peer; the director's goroutine sets it
+	peers   history      // who it was
 	witness *witness.Client
 
 	draining atomic.Bool        // hands over: connections that only this host holds must end
@@ -69,6 +69,7 @@ func placeGroups(n *node) ([]*group, error) {
 		if index == 0 {
 			g.peer.Store(1) // as the machine begins
 		}
+		g.peers.add(n.started, g.target())
 		own = append(own, g)
 	}
 	if len(own) == 0 {
@@ -121,24 +122,6 @@ func (g *group) buildDirector() error {
 	g.dir = newDirector(m, g.n.started, t.ProbeEvery, min(t.Lease, t.HangTimeout/2), g.index, len(g.nodes), g.log)
 	g.dir.stage = g
 	return nil
-}
-
-// newLink makes the session with the node of an index.
-func (g *group) newLink(i int, keys replication.Keys) *link.Link {
-	n := g.n
-	return link.New(link.Config{
-		Self:      netip.AddrPortFrom(n.self.Address, n.cfg.SessionPort),
-		Peer:      netip.AddrPortFrom(g.nodes[i].Address, n.cfg.SessionPort),
-		Group:     g.name,
-		PeerName:  g.nodes[i].Name,
-		Keys:      keys,
-		Hello:     func() replication.Hello { return g.hello(i) },
-		Beat:      func() replication.Heartbeat { return g.beat(i) },
-		Heartbeat: n.cfg.Timing.Heartbeat,
-		Silence:   n.cfg.Timing.HangTimeout,
-		Log:       g.log,
-		Handler:   &session{g: g, from: i, offset: time.Since(n.started)},
-	})
 }
 
 // buildService opens a listener. What an earlier run left on the address is destroyed first, so
@@ -237,30 +220,4 @@ func (g *group) serviceOf(a netip.AddrPort) *service {
 		}
 	}
 	return nil
-}
-
-// hello is what the node of an index is told when a session begins.
-func (g *group) hello(to int) replication.Hello {
-	st := g.dir.status.Load()
-	return replication.Hello{Node: g.n.self.Name, Boot: g.n.boot, Epoch: uint64(st.Epoch),
-		Role: wireRole(st.Role), InSync: st.Paired && to == st.Target, ConfigDigest: g.n.cfg.Digest(), Kernel: g.n.kernel}
-}
-
-// beat is what it is told all the time.
-func (g *group) beat(to int) replication.Heartbeat {
-	st := g.dir.status.Load()
-	h := replication.Heartbeat{Epoch: uint64(st.Epoch), Role: wireRole(st.Role), Flags: replication.FlagServing}
-	if st.Owner {
-		h.Flags |= replication.FlagOwner
-	}
-	if to != st.Target {
-		return h
-	}
-	h.Flags |= replication.FlagChosen
-	h.VoiceTurn, h.AddressTurn = st.VoiceTurn, st.AddressTurn
-	// A session with a new process may be up before the machine has heard of it.
-	if st.Paired && st.Mate == takeover.Boot(g.links[to].Status().Peer.Boot) {
-		h.Flags |= replication.FlagPaired
-	}
-	return h
 }

@@ -216,3 +216,17 @@ func TestHandOverCommands(t *testing.T) {
 		}
 	}
 }
+
+// The ledger names who was the peer when an exchange began.
+func TestHistory(t *testing.T) {
+	var h history
+	begin := time.Unix(1_000_000, 0)
+	for i := range mostPeers + 10 {
+		h.add(begin.Add(time.Duration(i)*time.Minute), i)
+	}
+	for minutes, want := range map[float64]int{-1: 10, 3: 10, 10: 10, 20: 20, 20.5: 20, mostPeers + 9: mostPeers + 9, 1e6: mostPeers + 9} {
+		if got := h.at(begin.Add(time.Duration(minutes * float64(time.Minute)))); got != want {
+			t.Errorf("after %v minutes: %d, want %d", minutes, got, want)
+		}
+	}
+}

@@ -82,7 +82,7 @@ func (g *group) ledgerEntry(e proxy.Exchange) LedgerEntry {
 	return LedgerEntry{Time: e.Began, Client: e.Flow.Client.String(), ISN: uint32(e.Flow.ISN), Index: e.Index,
 		Transaction: e.Transaction, ClientKey: e.ClientKey, Method: e.Method, Path: e.Path, Status: e.Status,
 		Bytes: e.Bytes, Attempt: e.Attempt, Outcome: e.Outcome.String(), Epoch: e.Epoch,
-		ExecutedOn: map[proxy.Site]string{proxy.Here: g.n.self.Name, proxy.Peer: g.nodes[g.target()].Name}[e.Executed],
+		ExecutedOn: map[proxy.Site]string{proxy.Here: g.n.self.Name, proxy.Peer: g.nodes[g.peers.at(e.Began)].Name}[e.Executed],
 		TookMS:     float64(e.Took.Microseconds()) / 1000}
 }
 

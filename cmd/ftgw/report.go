@@ -133,7 +133,7 @@ func (g *group) serviceStatus(v *service) ServiceStatus {
 	peer := g.nodes[st.Target].Name
 	s := ServiceStatus{Name: v.cfg.Name, Advertised: v.cfg.Advertised.String(), Role: st.Role.String(),
 		Mode: "simplex", Epoch: uint64(st.Epoch), Peer: peer, InSync: st.Paired && st.Mated && st.Session, Why: why(st),
-		Upstream: v.upstream.String(), LastTakeover: g.dir.lastTakeover(),
+		Upstream: v.upstream.String(), LastTakeover: g.dir.record.lastTakeover(),
 		Flows: FlowCounts{Duplex: c.Duplex, Simplex: c.Simplex},
 		Exchanges: ExchangeCounts{Delivered: p.Delivered, Replayed: p.Replayed,
 			Reexecuted: p.Reexecuted, Failed: p.Failed},

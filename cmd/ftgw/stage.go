@@ -27,6 +27,7 @@ func (g *group) Choose(i int) {
 	g.links[former].Idle(true)
 	g.links[i].Idle(false)
 	g.peer.Store(int32(i))
+	g.peers.add(time.Now(), i)
 	for _, v := range g.services {
 		g.n.data.setPeer(v.cfg.Advertised, g.clonesTo(v))
 	}
