@@ -49,21 +49,23 @@ func (a Address) Dial(ctx context.Context, timeout time.Duration) (net.Conn, err
 	defer cancel()
 	var d net.Dialer
 	d.SetMultipathTCP(false)
-	pause := time.Millisecond
-	for {
+	full := false
+	for pause := time.Millisecond; ; pause = min(2*pause, 20*time.Millisecond) {
 		conn, err := d.DialContext(ctx, a.network, a.address)
+		// A full backlog: the kernel does not let a non-blocking connect wait on a unix socket.
+		now := a.network == "unix" && errors.Is(err, unix.EAGAIN)
+		full = full || now
 		switch {
 		case err == nil:
 			return conn, nil // TCP_NODELAY is what package net starts with
-		case a.network != "unix" || !errors.Is(err, unix.EAGAIN):
+		case ctx.Err() != nil && full:
+			return nil, fmt.Errorf("connect to the upstream %s: its backlog is full: %w; does it accept?", a, context.Cause(ctx))
+		case !now:
 			return nil, fmt.Errorf("connect to the upstream: %w; is it running?", err)
 		}
-		// A full backlog: the kernel does not let a non-blocking connect wait on a unix socket.
 		select {
 		case <-time.After(pause):
-			pause = min(2*pause, 20*time.Millisecond)
 		case <-ctx.Done():
-			return nil, fmt.Errorf("connect to the upstream: its backlog is full: %w; does it accept?", context.Cause(ctx))
 		}
 	}
 }
