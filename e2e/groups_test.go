@@ -74,8 +74,11 @@ func (x *cluster) use(c *client.Client, name string) (wait func()) {
 
 // dualRole starts two hosts of which each is primary of one service and backup of the other, and
 // returns a client of each.
-func dualRole(t *testing.T) (x *cluster, web, shopping *client.Client) {
-	x = prepare(t, lab.Options{CongestionControl: "cubic"}, lab.Config{More: []lab.Service{shop}})
+func dualRole(t *testing.T, witness bool) (x *cluster, web, shopping *client.Client) {
+	x = prepare(t, lab.Options{CongestionControl: "cubic"}, lab.Config{More: []lab.Service{shop}, Witness: witness})
+	if witness {
+		x.node(x.Witness)
+	}
 	x.node(x.A)
 	x.node(x.B)
 	x.pair("web", x.A, x.B, 20*time.Second)
@@ -119,14 +122,15 @@ func (x *cluster) capture() *capture.Capture {
 // the other goes on with both, and nothing is lost on either.
 func TestDualRole(t *testing.T) {
 	for _, tt := range []struct {
-		name string
-		fail func(x *cluster) (survivor *lab.Host)
+		name    string
+		witness bool
+		fail    func(x *cluster) (survivor *lab.Host)
 	}{
-		{"host a", func(x *cluster) *lab.Host { x.must(x.A.Crash()); return x.B }},
-		{"process of b", func(x *cluster) *lab.Host { x.must(x.nodes[x.B].Kill()); return x.A }},
+		{"host a", false, func(x *cluster) *lab.Host { x.must(x.A.Crash()); return x.B }},
+		{"process of b, with witness", true, func(x *cluster) *lab.Host { x.must(x.nodes[x.B].Kill()); return x.A }},
 	} {
 		t.Run(tt.name, func(t *testing.T) {
-			x, web, shopping := dualRole(t)
+			x, web, shopping := dualRole(t, tt.witness)
 			wire := x.capture()
 			waitWeb, waitShop := x.use(web, "web"), x.use(shopping, "shop")
 			time.Sleep(500 * time.Millisecond)
@@ -151,7 +155,7 @@ func TestDualRole(t *testing.T) {
 
 // The roles of one service are swapped while the other's stay; drain gives up all of them.
 func TestSwitchoverOfOneService(t *testing.T) {
-	x, web, shopping := dualRole(t)
+	x, web, shopping := dualRole(t, false)
 	wire := x.capture()
 	waitWeb, waitShop := x.use(web, "web"), x.use(shopping, "shop")
 	time.Sleep(300 * time.Millisecond)

@@ -103,7 +103,7 @@ func taken(network, address string) func(*testing.T, *cluster, string) string {
 
 func epoch(content string) func(*testing.T, *cluster, string) string {
 	return func(t *testing.T, x *cluster, text string) string {
-		path := filepath.Join(x.A.StateDir(), "epoch")
+		path := filepath.Join(x.A.StateDir(), "epochs")
 		x.must(os.WriteFile(path, []byte(content), 0o600))
 		t.Cleanup(func() { os.Remove(path) })
 		return text
@@ -170,11 +170,11 @@ func refusals() []refusal {
 		{name: "state_dir is a file", change: line("state_dir = %q", "/dev/null"), code: 1, says: []string{"state_dir", "/dev/null"}},
 		{name: "state_dir that takes no file", change: line("state_dir = %q", "/proc/self"), code: 1, says: []string{"state_dir", "/proc/self"}},
 		{name: "socket in no directory", change: line("socket = %q", "/dev/null/ftgw.sock"), code: 1, says: []string{"/dev/null", "set socket"}},
-		{name: "epoch file of noise", change: epoch("\x00\x01garbage"), code: 1, says: []string{"state/epoch", "restore the file"}},
-		{name: "empty epoch file", change: epoch(""), code: 1, says: []string{"state/epoch", "restore the file"}},
-		{name: "epoch file cut short", change: epoch("ftgw-epoch-1 "), code: 1, says: []string{"state/epoch"}},
-		{name: "epoch file with more", change: epoch("ftgw-epoch-1 4\nftgw-epoch-1 6\n"), code: 1, says: []string{"state/epoch"}},
-		{name: "epoch that leaves no next one", change: epoch("ftgw-epoch-1 18446744073709551615\n"), code: 1, says: []string{"state/epoch"}},
+		{name: "epoch file of noise", change: epoch("\x00\x01garbage"), code: 1, says: []string{"state/epochs", "restore the file"}},
+		{name: "empty epoch file", change: epoch(""), code: 1, says: []string{"state/epochs", "restore the file"}},
+		{name: "epoch file cut short", change: epoch("ftgw-epochs-1\n\"a,b\" 4"), code: 1, says: []string{"state/epochs"}},
+		{name: "epoch file with more", change: epoch("ftgw-epochs-1\n\"a,b\" 4\n\"a,b\" 6\n"), code: 1, says: []string{"state/epochs"}},
+		{name: "epoch that leaves no next one", change: epoch("ftgw-epochs-1\n\"a,b\" 18446744073709551615\n"), code: 1, says: []string{"state/epochs"}},
 		{name: "no config file", code: 2, says: []string{"ftgw.toml", "--config"},
 			change: func(_ *testing.T, x *cluster, _ string) string { return "" }},
 		{name: "several mistakes", code: 2, says: []string{"advertized", "line 1", "heartbeat", "192.0.2.11x", "upstream", "session_port"},

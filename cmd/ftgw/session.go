@@ -24,7 +24,7 @@ func (g *group) newLink(i int, keys replication.Keys) *link.Link {
 		Beat:      func() replication.Heartbeat { return g.beat(i) },
 		Heartbeat: n.cfg.Timing.Heartbeat,
 		Silence:   n.cfg.Timing.HangTimeout,
-		Log:       g.log,
+		Log:       n.log, // the link names the group itself
 		Handler:   &session{g: g, from: i, offset: time.Since(n.started)},
 	})
 }
