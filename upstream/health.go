@@ -109,6 +109,10 @@ func (h *Health) Report(err error) {
 // Run checks at once and then at intervals until ctx ends, and returns nil then.
 func (h *Health) Run(ctx context.Context) error {
 	for ctx.Err() == nil {
+		select {
+		case <-h.reported: // what was reported before this check is answered by it
+		default:
+		}
 		began := time.Now()
 		h.once(ctx)
 		h.pause(ctx, began)

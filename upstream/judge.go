@@ -37,6 +37,7 @@ type judge struct {
 	settle     time.Duration // healthy for so long is no flap
 
 	state     State
+	rose      time.Time // when unhealthy ended last; zero: never
 	run       int       // checks in a row that contradict the verdict
 	doublings int       // of rise
 	calm      time.Time // since when none was forgotten
@@ -65,7 +66,7 @@ func (j *judge) step(now time.Time, failure string) bool {
 		j.fell(now)
 		j.become(now, Unhealthy, failure)
 	case good && (j.state.Verdict == Unknown || j.run >= j.needed()):
-		j.calm = now
+		j.rises(now)
 		j.become(now, Healthy, "it answers")
 	default:
 		return false
@@ -77,9 +78,17 @@ func (j *judge) become(now time.Time, v Verdict, reason string) {
 	j.state, j.run = State{Verdict: v, Reason: reason, Since: now}, 0
 }
 
+// rises notes the end of unhealthy; the first good check ends nothing.
+func (j *judge) rises(now time.Time) {
+	j.calm = now
+	if j.state.Verdict == Unhealthy {
+		j.rose = now
+	}
+}
+
 // fell counts a flap.
 func (j *judge) fell(now time.Time) {
-	if j.state.Verdict == Healthy && now.Sub(j.state.Since) < j.settle {
+	if j.state.Verdict == Healthy && !j.rose.IsZero() && now.Sub(j.rose) < j.settle {
 		j.doublings = min(j.doublings+1, maxDoublings)
 	}
 }
