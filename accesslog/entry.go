@@ -86,7 +86,7 @@ func appendCommon(b []byte, e *Entry) []byte {
 	b = append(b, " - - ["...)
 	b = e.Time.AppendFormat(b, "02/Jan/2006:15:04:05 -0700")
 	b = append(b, "] \""...)
-	if e.Method == "" && e.Target == "" {
+	if e.Method == "" && e.Target == "" && e.Proto == "" {
 		b = append(b, '-')
 	} else {
 		b = appendWord(b, e.Method)

@@ -31,6 +31,7 @@ type Conn struct {
 
 	control syscall.RawConn
 	look    func(fd uintptr) // fills quiet; made once, for it would be on the heap each time
+	seen    [1]unix.PollFd
 	quiet   bool
 }
 
@@ -46,9 +47,15 @@ func newConn(p *Pool, raw net.Conn, own bool) (*Conn, error) {
 	var err error
 	c.control, err = sc.SyscallConn()
 	c.look = func(fd uintptr) {
-		var b [1]byte
-		_, _, err := unix.Recvfrom(int(fd), b[:], unix.MSG_PEEK|unix.MSG_DONTWAIT)
-		c.quiet = errors.Is(err, unix.EAGAIN)
+		// Bytes, FIN and RST all show. A read that peeks would allocate.
+		c.seen[0] = unix.PollFd{Fd: int32(fd), Events: unix.POLLIN | unix.POLLRDHUP}
+		for {
+			n, err := unix.Poll(c.seen[:], 0)
+			c.quiet = n == 0 && err == nil
+			if !errors.Is(err, unix.EINTR) {
+				return
+			}
+		}
 	}
 	return c, err
 }
