@@ -96,8 +96,8 @@ type Timing struct {
 // Limits bounds what clients can make a node hold.
 type Limits struct {
 	BodyMemory  Bytes `toml:"body_memory"`   // of one request or reply; more spills to state_dir
-	MaxFlows    int   `toml:"max_flows"`     // connections per service
-	MaxHalfOpen int   `toml:"max_half_open"` // unanswered SYNs per service, below the kernel's backlog
+	MaxFlows    int   `toml:"max_flows"`     // connections of a node, all services together
+	MaxHalfOpen int   `toml:"max_half_open"` // unanswered SYNs of a node, below the kernel's backlog
 	QueueLength int   `toml:"queue_length"`  // packets waiting in one kernel queue
 	Ledger      int   `toml:"ledger"`        // exchanges remembered per service, for ftgw ledger
 	Workers     int   `toml:"workers"`       // packet workers; 0: see WorkerCount
