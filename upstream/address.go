@@ -1,6 +1,7 @@
 package upstream
 
 import (
+	"cmp"
 	"context"
 	"errors"
 	"fmt"
@@ -58,8 +59,8 @@ func (a Address) Dial(ctx context.Context, timeout time.Duration) (net.Conn, err
 		switch {
 		case err == nil:
 			return conn, nil // TCP_NODELAY is what package net starts with
-		case ctx.Err() != nil && full:
-			return nil, fmt.Errorf("connect to the upstream %s: its backlog is full: %w; does it accept?", a, context.Cause(ctx))
+		case full && (ctx.Err() != nil || errors.Is(err, context.DeadlineExceeded)): // the dialer has a timer of its own
+			return nil, fmt.Errorf("connect to the upstream %s: its backlog is full: %w; does it accept?", a, cmp.Or(context.Cause(ctx), err))
 		case !now:
 			return nil, fmt.Errorf("connect to the upstream: %w; is it running?", err)
 		}

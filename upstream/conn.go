@@ -4,6 +4,7 @@ import (
 	"bufio"
 	"context"
 	"errors"
+	"io"
 	"net"
 	"slices"
 	"syscall"
@@ -25,7 +26,9 @@ type Conn struct {
 	since    time.Time // idle since then
 
 	began    bool      // a byte came in this exchange
-	written  int64     // bytes written in this exchange
+	ended    bool      // the server's FIN was read
+	before   int64     // bytes written before this exchange
+	written  int64     // and in it
 	extended time.Time // when the read deadline was set last
 	pushed   time.Time // and the write deadline
 
@@ -76,6 +79,7 @@ func (c *Conn) Read(p []byte) (int, error) {
 	c.extend(&c.extended, c.raw.SetReadDeadline)
 	n, err := c.raw.Read(p)
 	c.began = c.began || n > 0
+	c.ended = c.ended || err == io.EOF
 	return n, err
 }
 
@@ -110,7 +114,10 @@ func (c *Conn) alive() bool {
 }
 
 // renew begins an exchange on a connection that had one.
-func (c *Conn) renew() { c.reused, c.began, c.written = true, false, 0 }
+func (c *Conn) renew() {
+	c.reused, c.began = true, false
+	c.before, c.written = c.before+c.written, 0
+}
 
 // Again begins another exchange on a connection from Fresh that its owner kept, in place of Put
 // and Get. If it reports false the connection cannot be used any more; Discard is due.
@@ -144,8 +151,8 @@ var idempotent = []string{"GET", "HEAD", "OPTIONS", "TRACE", "PUT", "DELETE"}
 
 // MayRetry reports whether a request of that method, which failed with err, may be sent once
 // more on another connection (RFC 9110 §9.2.2, RFC 9112 §9.3.1): this one was Reused and ended
-// before any byte of the reply, and either the method is idempotent or no byte of the request
-// was sent. A server that is silent (a timeout) may still be at work, and one whose connection
+// before any byte of the reply, and either the method is idempotent or the server cannot have
+// seen the request: no byte of it was sent, or none was taken (see untaken). A server that is silent (a timeout) may still be at work, and one whose connection
 // was aborted here has not failed: no.
 //
 // The one who retries takes the connection from Pool.Fresh. It is not reused, so that a second
@@ -157,7 +164,26 @@ func (c *Conn) MayRetry(method string, err error) bool {
 	case errors.As(err, &late) && late.Timeout():
 	case errors.Is(err, net.ErrClosed), errors.Is(err, context.Canceled):
 	default:
-		return c.written == 0 || slices.Contains(idempotent, method)
+		return c.written == 0 || slices.Contains(idempotent, method) || c.untaken()
 	}
 	return false
+}
+
+// untaken reports whether the server closed a TCP connection before the first byte of the
+// request came, which is the usual end of an idle one. Its FIN was read, so what its kernel had
+// taken until then was acknowledged with that; and its RST says that it took nothing later. An
+// RST alone proves nothing: it goes out without the acknowledgment of what a server read before
+// it crashed. What is left is a server that shuts down its sending side, and then acts on
+// requests that it cannot answer.
+func (c *Conn) untaken() bool {
+	const closed, syn = 7, 1 // TCP_CLOSE of the kernel; bytes_acked counts the SYN
+	if !c.ended {
+		return false
+	}
+	untaken := false
+	err := c.control.Control(func(fd uintptr) {
+		info, err := unix.GetsockoptTCPInfo(int(fd), unix.IPPROTO_TCP, unix.TCP_INFO)
+		untaken = err == nil && info.State == closed && info.Bytes_acked <= uint64(c.before)+syn
+	})
+	return err == nil && untaken
 }

@@ -91,7 +91,7 @@ func TestHealthTiming(t *testing.T) {
 			changes: "400ms unhealthy: " + bad.Error(), asked: "0s 200ms 400ms 1.4s",
 		},
 		{
-			name: "down, then up: doubt makes it ask faster", length: 4 * time.Second,
+			name: "down, then up: doubt makes it ask faster", length: 3900 * time.Millisecond,
 			check: checker{answer: func(at time.Duration) error {
 				if at >= 500*time.Millisecond && at < 2*time.Second {
 					return bad
@@ -102,7 +102,7 @@ func TestHealthTiming(t *testing.T) {
 			asked:   "0s 1s 1.2s 1.4s 2.4s 2.6s 3.6s",
 		},
 		{
-			name: "hung", check: checker{answer: always(nil), took: time.Hour}, length: 4 * time.Second,
+			name: "hung", check: checker{answer: always(nil), took: time.Hour}, length: 3900 * time.Millisecond,
 			changes: "3s unhealthy: no answer within 1s", asked: "0s 1s 2s 3s",
 		},
 		{

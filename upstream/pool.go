@@ -114,6 +114,7 @@ func (p *Pool) dial(ctx context.Context, preface []byte) (*Conn, error) {
 		if _, err = raw.Write(preface); err != nil {
 			err = fmt.Errorf("send the preface to the upstream %s: %w", p.cfg.Address, err)
 		}
+		c.before = int64(len(preface))
 		raw.SetWriteDeadline(time.Time{})
 	}
 	if err != nil {

@@ -46,8 +46,8 @@ func TestStale(t *testing.T) {
 		name  string
 		while func(net.Conn) // idle
 	}{
-		{"closed", func(c net.Conn) { c.Close() }},
-		{"half-closed", func(c net.Conn) { c.(interface{ CloseWrite() error }).CloseWrite() }},
+		{"closed", closeIt},
+		{"half-closed", halfClose},
 		{"garbage", func(c net.Conn) { io.WriteString(c, "HTTP/1.1 408 Request Timeout\r\n\r\n") }},
 		{"reset", func(c net.Conn) {
 			if tcp, ok := c.(*net.TCPConn); ok {
@@ -127,6 +127,61 @@ func TestServerClosesOnRequest(t *testing.T) {
 	}
 	c.Put()
 }
+
+// TestUntaken: a POST is sent again only if the server's kernel took no byte of it.
+func TestUntaken(t *testing.T) {
+	for _, tt := range []struct {
+		name    string
+		network string
+		early   func(net.Conn) // before the request is sent
+		late    func(net.Conn) // afterwards
+		want    bool
+	}{
+		{"closed for being idle", "tcp", closeIt, nil, true},
+		{"a unix socket tells less: nothing is sent", "unix", closeIt, nil, true},
+		{"crashed after a part", "tcp", nil, func(c net.Conn) { io.ReadFull(c, make([]byte, 3)); c.Close() }, false},
+		{"closed after all of it", "tcp", nil, func(c net.Conn) { c.Read(make([]byte, 4096)); c.Close() }, false},
+		{"closed after all of it", "unix", nil, func(c net.Conn) { c.Read(make([]byte, 4096)); c.Close() }, false},
+		{"half-closed, and read", "tcp", halfClose, func(c net.Conn) { c.Read(make([]byte, 4096)) }, false},
+		{"half-closed", "tcp", halfClose, nil, false},
+	} {
+		t.Run(tt.name+"/"+tt.network, func(t *testing.T) {
+			l := listen(t, tt.network)
+			conns := make(chan net.Conn, 1)
+			serve(t, l, func(_ int, c net.Conn) {
+				if answerOnce(c) {
+					conns <- c
+					<-t.Context().Done()
+				}
+			})
+			p := newPool(t, PoolConfig{Address: address(t, l)})
+			mustExchange(t, p, "/a", false)
+			c, err := p.Get(t.Context())
+			if err != nil {
+				t.Fatal(err)
+			}
+			defer c.Discard()
+			server := <-conns
+			if tt.early != nil {
+				tt.early(server)
+				eventually(t, "the kernel has it", func() bool { return !c.alive() })
+			}
+			_, err = io.WriteString(c, "POST /b HTTP/1.1\r\nHost: test\r\nContent-Length: 1\r\n\r\nx")
+			if tt.late != nil {
+				tt.late(server)
+			}
+			if err == nil {
+				_, err = c.Reader().ReadByte()
+			}
+			if got := c.MayRetry("POST", err); got != tt.want || !c.MayRetry("GET", err) {
+				t.Errorf("POST %v, GET %v after %v", got, c.MayRetry("GET", err), err)
+			}
+		})
+	}
+}
+
+func closeIt(c net.Conn)   { c.Close() }
+func halfClose(c net.Conn) { c.(interface{ CloseWrite() error }).CloseWrite() }
 
 func TestMayRetry(t *testing.T) {
 	timeout := &net.OpError{Op: "read", Err: os.ErrDeadlineExceeded}
