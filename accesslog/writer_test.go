@@ -21,7 +21,6 @@ func TestMain(m *testing.M) { goleak.VerifyTestMain(m) }
 // disk is a file that can be slow, full or away.
 type disk struct {
 	mu     sync.Mutex
-	opened int
 	files  []*bytes.Buffer
 	absent bool
 	room   int           // bytes until it is full; < 0: never
