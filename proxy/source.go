@@ -89,7 +89,8 @@ func (s *source) idle() { s.deadline, s.rate = time.Time{}, 0 }
 func (s *source) until(now time.Time) time.Time {
 	until := now.Add(s.patience)
 	if s.rate > 0 {
-		earned := time.Duration(float64(s.pos-s.from) / float64(s.rate) * float64(time.Second))
+		seconds := min(float64(s.pos-s.from)/float64(s.rate), 1e9)
+		earned := time.Duration(seconds * float64(time.Second))
 		if end := s.since.Add(s.patience + earned); end.Before(until) {
 			return end
 		}
