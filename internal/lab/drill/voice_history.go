@@ -23,6 +23,7 @@ type reign struct {
 type history struct {
 	turns  []turn
 	reigns []reign
+	outs   []time.Time // a host gave way, or ftgw on it died
 }
 
 // death is that ftgw on a host was killed.
@@ -50,7 +51,10 @@ func (r *Round) readHistory(deaths []death) (h history, err error) {
 			}
 			n.die(deaths)
 		}
-		h.turns, h.reigns = append(h.turns, n.turns...), append(h.reigns, n.reigns...)
+		h.turns, h.reigns, h.outs = append(h.turns, n.turns...), append(h.reigns, n.reigns...), append(h.outs, n.outs...)
+	}
+	for _, d := range deaths {
+		h.outs = append(h.outs, d.at)
 	}
 	slices.SortFunc(h.turns, func(a, b turn) int { return a.from.Compare(b.from) })
 	slices.SortFunc(h.reigns, func(a, b reign) int { return a.from.Compare(b.from) })
@@ -69,6 +73,7 @@ type chronicle struct {
 	open    bool // the latest turn waits for the line that says that it is done
 	turns   []turn
 	reigns  []reign
+	outs    []time.Time
 }
 
 func (n *chronicle) read(l line) {
@@ -115,6 +120,9 @@ func (n *chronicle) role(at time.Time, role string, epoch uint64) {
 	if n.open {
 		n.turns[len(n.turns)-1].full, n.open = at, false
 	}
+	if role == "fenced" {
+		n.outs = append(n.outs, at)
+	}
 	switch {
 	case role == "sole" && !n.reigning():
 		n.reigns = append(n.reigns, reign{host: n.host, epoch: epoch, from: at})
@@ -141,11 +149,17 @@ func (n *chronicle) die(deaths []death) {
 // evidence is how old what a claim rests on may be: a round of probes on a busy machine.
 const evidence = 50 * time.Millisecond
 
-// undecided returns the times in which both hosts served alone and nobody could tell which of
-// them should, for the second one decided to claim when they were apart, or just had been. It
-// checks how such a time ended: who gives way has the lower epoch. The one that stays speaks
-// afterwards, so it is no turn if the second one does not stay.
+// undecided returns the times in which nobody can tell who should speak: from the first claim
+// that was decided when the hosts were apart, or just had been, until one of them is out, by a
+// higher epoch or dead. It checks that who gives way to another survivor has the lower epoch. The
+// one that stays speaks afterwards, so a later claim of the other one is no turn.
 func (h *history) undecided(apart []period) (out []period, err error) {
+	for _, t := range h.turns {
+		unseen := func(p period) bool { return p.has(t.decided) || p.has(t.decided.Add(-evidence)) }
+		if end := h.out(t.from); t.claimed && !end.IsZero() && slices.ContainsFunc(apart, unseen) {
+			out = append(out, period{t.from, end.Add(logged)})
+		}
+	}
 	for i, x := range h.reigns {
 		for _, y := range h.reigns[i+1:] {
 			if x.host == y.host || !x.to.IsZero() && !x.to.After(y.from) {
@@ -161,20 +175,24 @@ func (h *history) undecided(apart []period) (out []period, err error) {
 			case first.fenced && first.epoch > other.epoch:
 				return nil, fmt.Errorf("%s gave way to %s though its epoch %d is higher than %d", first.host, other.host, first.epoch, other.epoch)
 			}
-			claim := slices.IndexFunc(h.turns, func(t turn) bool { return t.host == y.host && t.epoch == y.epoch })
-			unseen := func(p period) bool {
-				return p.has(h.turns[claim].decided) || p.has(h.turns[claim].decided.Add(-evidence))
-			}
-			if claim < 0 || !slices.ContainsFunc(apart, unseen) {
-				continue
-			}
-			out = append(out, period{h.turns[claim].from, first.to.Add(logged)})
 			if first.host == y.host {
-				h.turns = slices.Delete(h.turns, claim, claim+1)
+				h.turns = slices.DeleteFunc(h.turns, func(t turn) bool {
+					return t.host == y.host && t.epoch == y.epoch && slices.ContainsFunc(out, func(p period) bool { return p.has(t.from) })
+				})
 			}
 		}
 	}
 	return out, nil
+}
+
+// out returns when a host was first out after a moment, or zero.
+func (h *history) out(after time.Time) (first time.Time) {
+	for _, at := range h.outs {
+		if at.After(after) && (first.IsZero() || at.Before(first)) {
+			first = at
+		}
+	}
+	return first
 }
 
 // field returns a value of "key=value" in a line of a log, unquoted.

@@ -150,16 +150,16 @@ func TestUndecided(t *testing.T) {
 		turns  string // hosts
 		fine   bool
 	}{
-		{"one after the other", []reign{from("a", 2, 100, 105, false), from("b", 3, 110, 0, false)}, apart, nil, "ab", true},
-		{"the lower gives way", []reign{from("a", 2, 100, 300, true), from("b", 3, 110, 320, false)}, apart, []period{{at(109), at(301)}}, "ab", true},
+		{"one after the other", []reign{from("a", 2, 100, 105, false), from("b", 3, 110, 0, false)}, nil, nil, "ab", true},
+		{"the lower gives way", []reign{from("a", 2, 100, 300, true), from("b", 3, 110, 320, false)}, apart, []period{{at(99), at(301)}, {at(109), at(301)}}, "ab", true},
 		{"the higher gives way", []reign{from("a", 4, 100, 320, false), from("b", 5, 110, 300, true)}, apart, nil, "ab", false},
 		{"nobody gives way", []reign{from("a", 2, 100, 0, false), from("b", 3, 110, 0, false)}, apart, nil, "ab", false},
-		{"the later claim is the lower one", []reign{from("a", 5, 100, 320, false), from("b", 3, 110, 300, true)}, apart, []period{{at(109), at(301)}}, "a", true},
-		{"who has the higher one dies", []reign{from("a", 2, 100, 0, false), from("b", 3, 110, 300, false)}, apart, []period{{at(109), at(301)}}, "a", true},
-		{"they have just been apart", []reign{from("a", 2, 100, 300, true), from("b", 3, 110, 320, false)}, []period{{at(50), at(90)}}, []period{{at(109), at(301)}}, "ab", true},
+		{"the later claim is the lower one", []reign{from("a", 5, 100, 320, false), from("b", 3, 110, 300, true)}, apart, []period{{at(99), at(301)}, {at(109), at(301)}}, "a", true},
+		{"only one claims", []reign{from("a", 2, 100, 0, false)}, apart[:1], []period{{at(99), at(301)}, {at(109), at(301)}}, "ab", true},
+		{"they have just been apart", []reign{from("a", 2, 100, 300, true), from("b", 3, 110, 320, false)}, []period{{at(20), at(50)}}, []period{{at(99), at(301)}}, "ab", true},
 		{"they were not apart", []reign{from("a", 2, 100, 300, true), from("b", 3, 110, 320, false)}, nil, nil, "ab", true},
 	} {
-		h := history{reigns: row.reigns, turns: turns()}
+		h := history{reigns: row.reigns, turns: turns(), outs: []time.Time{at(300), at(90)}}
 		got, err := h.undecided(row.apart)
 		hosts := ""
 		for _, x := range h.turns {
