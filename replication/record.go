@@ -19,7 +19,14 @@ const (
 	// KindHandOver makes the receiver the executor from this exchange on; no bytes. Interim
 	// counts the flow's handovers, from 1.
 	KindHandOver RecordKind = 4
+	// KindMove is a KindHandOver within an exchange: the sender's upstream has failed it, of its
+	// reply nothing but interims went out, and the receiver executes it anew. Attempt says how
+	// often it was tried. The receiver does not move it a second time.
+	KindMove RecordKind = 5
 )
+
+// Gives reports whether a record makes its receiver the executor of the flow.
+func (k RecordKind) Gives() bool { return k == KindHandOver || k == KindMove }
 
 // RecordKey names a record for good; storing is idempotent by it.
 type RecordKey struct {
@@ -33,9 +40,10 @@ type RecordKey struct {
 type Record struct {
 	RecordKey
 	Epoch      uint64
-	RequestEnd uint64 // bytes of the client's stream up to the end of this request
+	RequestEnd uint64 // bytes of the client's stream up to the end of this request; of one that gives: up to its start
 	Size       int64  // of the reply in bytes, never negative
 	Close      bool   // the connection ends after this reply
+	Attempt    uint8  // of KindMove: how often an upstream was asked; else 0
 }
 
 // Result says what became of a record at the peer.
@@ -72,7 +80,7 @@ func (k RecordKey) append(dst []byte) []byte {
 func (p *parser) recordKey() RecordKey {
 	return RecordKey{
 		Flow: p.flow(), Index: p.u64(),
-		Kind:    RecordKind(p.enum("kind of record", uint8(KindReply), uint8(KindHandOver))),
+		Kind:    RecordKind(p.enum("kind of record", uint8(KindReply), uint8(KindMove))),
 		Interim: p.u16(),
 	}
 }
@@ -110,6 +118,7 @@ func appendBegin(dst []byte, stream uint64, r Record) []byte {
 	dst = binary.BigEndian.AppendUint64(dst, r.RequestEnd)
 	dst = binary.BigEndian.AppendUint64(dst, uint64(r.Size))
 	dst = appendBool(dst, r.Close)
+	dst = append(dst, r.Attempt)
 	return end(dst, at)
 }
 
@@ -125,5 +134,6 @@ func parseBegin(body []byte) (stream uint64, r Record, err error) {
 	}
 	r.Size = int64(size)
 	r.Close = p.bool()
+	r.Attempt = p.u8()
 	return stream, r, p.done(TypeRecordBegin)
 }

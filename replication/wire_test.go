@@ -111,6 +111,8 @@ var messages = []any{
 	Epoch{Owner: strings.Repeat("x", 255)},
 	Record{RecordKey: key(1, 2), Epoch: 9, RequestEnd: 1 << 50, Size: 1 << 62, Close: true},
 	Record{RecordKey: RecordKey{Flow: flow6(3), Kind: KindClose}},
+	Record{RecordKey: RecordKey{Flow: flow4(3), Index: 7, Kind: KindHandOver, Interim: 3}, RequestEnd: 12},
+	Record{RecordKey: RecordKey{Flow: flow6(3), Index: 7, Kind: KindMove, Interim: 4}, RequestEnd: 12, Attempt: 255},
 }
 
 func TestMessages(t *testing.T) {
