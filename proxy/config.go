@@ -25,7 +25,7 @@ type Config struct {
 	MaxBody   int64 // bytes of a request's body, else 413; default 1 GiB, negative for any number
 
 	// Via is the name of this gateway in the field Via of requests and replies (RFC 9110 §7.6.3),
-	// a token; default "ftgw", "-" for no such field. nginx compresses nothing for requests
+	// a token; default (and for what is none) "ftgw", "-" for no such field. nginx compresses nothing for requests
 	// that have one unless told to (gzip_proxied).
 	Via string
 	// Forwarding says how the upstream learns of the client.
@@ -68,7 +68,9 @@ func (c Config) withDefaults() Config {
 	c.MaxLine = cmp.Or(c.MaxLine, 16<<10)
 	c.MaxFields = cmp.Or(c.MaxFields, 128)
 	c.MaxBody = cmp.Or(c.MaxBody, 1<<30)
-	c.Via = cmp.Or(c.Via, "ftgw")
+	if c.Via = cmp.Or(c.Via, "ftgw"); !isToken(c.Via) {
+		c.Via = "ftgw" // it would break the head
+	}
 	c.Forwarding = c.Forwarding.withDefaults()
 	c.BodyRate = cmp.Or(c.BodyRate, 500)
 	c.HeaderTimeout = cmp.Or(c.HeaderTimeout, 20*time.Second)

@@ -21,4 +21,25 @@
 // again (I4).
 //
 // Bodies beyond a memory limit spill to unlinked files.
+//
+// # Messages
+//
+// The executor is a gateway by RFC 9110 and RFC 9112. It reads requests by the grammar alone:
+// whatever another reader may take otherwise (LF for CRLF, folded fields, two lengths, odd chunks)
+// is answered by 400, and the connection ends. Replies of the upstream are read as leniently as
+// the RFCs let a gateway, and written anew. A reply that is malformed or cut is a 502.
+//
+// What the RFCs leave open is decided so:
+//
+//   - limits: 414, 431, 413; slow heads and bodies: 408 (Config)
+//   - CONNECT is answered by 501, TRACE by 405, OPTIONS with Max-Forwards 0 by 200
+//   - an absolute https target is answered by 421, HTTP/1.2 and later by 505
+//   - Expect: 100-continue is answered here; every other expectation by 417
+//   - interim replies pass, except to HTTP/1.0; an Upgrade does not
+//   - bodies are whole, so a length frames them in both directions, or one chunk with trailers;
+//     trailers that frame, route or authenticate are dropped
+//   - names that differ from one which is set here by an underscore are dropped (CGI)
+//   - what the client says of itself in X-Forwarded-* and Forwarded is replaced (Forwarding)
+//
+// testdata/corpus has an example of each, and says where others decide otherwise.
 package proxy

@@ -59,6 +59,7 @@ func (x *executor) offset() uint64 { return x.src.pos - uint64(x.br.Buffered()) 
 func (x *executor) loop() ending {
 	defer func() {
 		if x.own != nil {
+			x.own.expiry.Stop()
 			x.own.Close()
 		}
 	}()

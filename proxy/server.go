@@ -67,7 +67,7 @@ func (s *Server) Serve(ctx context.Context, l *net.TCPListener) error {
 		cancel()
 		s.Abort()
 		owned.Wait()
-		s.upstreams.expire(time.Now())
+		s.upstreams.expire(time.Now().Add(idleUpstream)) // all of them
 	}()
 	stop := context.AfterFunc(ctx, func() { l.Close() })
 	defer stop()

@@ -22,6 +22,7 @@ type upconn struct {
 	head     []byte        // reused
 	patience time.Duration // longest silence; 0: any
 	since    time.Time     // idle since then
+	expiry   *time.Timer   // of one that is a client's own, while idle
 	reused   bool          // it has carried an exchange before
 	began    bool          // something of this exchange's reply came
 }

@@ -7,6 +7,7 @@ import (
 	"fmt"
 	"net"
 	"net/http"
+	"time"
 )
 
 const syncBody = 64 << 10 // bodies up to here are sent before the reply is read
@@ -36,7 +37,7 @@ func (x *executor) connect() (*upconn, error) {
 	s := x.flow.s
 	if c := x.own; c != nil {
 		x.own = nil
-		if c.alive() {
+		if c.expiry.Stop() && c.alive() {
 			return c, nil
 		}
 		c.Close()
@@ -52,6 +53,7 @@ func (x *executor) connect() (*upconn, error) {
 func (x *executor) release(c *upconn) {
 	if x.flow.s.cfg.ProxyProtocol {
 		c.reused, c.began = true, false
+		c.expiry = time.AfterFunc(idleUpstream, func() { c.Close() }) // most clients idle
 		x.own = c
 	} else {
 		x.flow.s.upstreams.put(c)
