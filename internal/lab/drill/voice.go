@@ -12,7 +12,7 @@ import (
 // What "one sending MAC for each connection at any instant" means here (I3).
 //
 // Who may speak changes only by a turn: a host claims, or two hosts that serve nothing agree on a
-// pair. The turns cut a round's time into terms. In one term all frames of a connection that come
+// pair, or of two that have both claimed without hearing each other one gives way. The turns cut a round's time into terms. In one term all frames of a connection that come
 // from the advertised address come from one Ethernet address; and a connection that was there
 // before the term began is heard from the host whose turn it is, and from no other, until the next
 // turn, even if that host has nothing to say: what the other one sends after the turn breaks the
@@ -29,17 +29,17 @@ type turn struct {
 	host       string
 	mac        capture.MAC
 	epoch      uint64
-	claimed    bool      // else the pair was agreed on
+	claimed    bool      // else a pair was agreed on, or the other host gave way to an older claim
 	decided    time.Time // of a claim
 	from, full time.Time // it took effect between them; full is zero if the process died before it said so
 }
 
 func (t turn) String() string {
-	how := "agreed on"
+	how := "is the turn of"
 	if t.claimed {
-		how = "claimed"
+		how = "was claimed by"
 	}
-	return fmt.Sprintf("epoch %d %s by %s at %s", t.epoch, how, t.host, t.from.Format("05.000"))
+	return fmt.Sprintf("epoch %d %s %s at %s", t.epoch, how, t.host, t.from.Format("05.000"))
 }
 
 // logged is the resolution of the times in a log, which are cut off.

@@ -14,6 +14,7 @@ import (
 // reign is a time during which a host thought that it serves alone.
 type reign struct {
 	host     string
+	mac      capture.MAC
 	epoch    uint64
 	from, to time.Time // to is zero if it has not ended
 	fenced   bool      // it ended because another one has a higher epoch
@@ -125,7 +126,7 @@ func (n *chronicle) role(at time.Time, role string, epoch uint64) {
 	}
 	switch {
 	case role == "sole" && !n.reigning():
-		n.reigns = append(n.reigns, reign{host: n.host, epoch: epoch, from: at})
+		n.reigns = append(n.reigns, reign{host: n.host, mac: n.mac, epoch: epoch, from: at})
 	case role != "sole" && n.reigning():
 		last := &n.reigns[len(n.reigns)-1]
 		last.to, last.fenced = at, role == "fenced"
@@ -151,8 +152,8 @@ const evidence = 50 * time.Millisecond
 
 // undecided returns the times in which nobody can tell who should speak: from the first claim
 // that was decided when the hosts were apart, or just had been, until one of them is out, by a
-// higher epoch or dead. It checks that who gives way to another survivor has the lower epoch. The
-// one that stays speaks afterwards, so a later claim of the other one is no turn.
+// higher epoch or dead. It checks that of two that both think they serve alone the one with the
+// lower epoch gives way, whenever they hear of each other. Then it is the other one's turn.
 func (h *history) undecided(apart []period) (out []period, err error) {
 	for _, t := range h.turns {
 		unseen := func(p period) bool { return p.has(t.decided) || p.has(t.decided.Add(-evidence)) }
@@ -175,13 +176,10 @@ func (h *history) undecided(apart []period) (out []period, err error) {
 			case first.fenced && first.epoch > other.epoch:
 				return nil, fmt.Errorf("%s gave way to %s though its epoch %d is higher than %d", first.host, other.host, first.epoch, other.epoch)
 			}
-			if first.host == y.host {
-				h.turns = slices.DeleteFunc(h.turns, func(t turn) bool {
-					return t.host == y.host && t.epoch == y.epoch && slices.ContainsFunc(out, func(p period) bool { return p.has(t.from) })
-				})
-			}
+			h.turns = append(h.turns, turn{host: other.host, mac: other.mac, epoch: other.epoch, from: first.to, full: first.to})
 		}
 	}
+	slices.SortStableFunc(h.turns, func(a, b turn) int { return a.from.Compare(b.from) })
 	return out, nil
 }
 

@@ -105,7 +105,7 @@ func TestChronicle(t *testing.T) {
 	if !slices.Equal(n.turns, []turn{want}) {
 		t.Errorf("a claim, a hold that ended and a new pair: %v", n.turns)
 	}
-	if !slices.Equal(n.reigns, []reign{{host: "a", epoch: 3, from: at(104), to: at(161)}}) {
+	if !slices.Equal(n.reigns, []reign{{host: "a", mac: n.mac, epoch: 3, from: at(104), to: at(161)}}) {
 		t.Errorf("%+v", n.reigns)
 	}
 
@@ -151,13 +151,13 @@ func TestUndecided(t *testing.T) {
 		fine   bool
 	}{
 		{"one after the other", []reign{from("a", 2, 100, 105, false), from("b", 3, 110, 0, false)}, nil, nil, "ab", true},
-		{"the lower gives way", []reign{from("a", 2, 100, 300, true), from("b", 3, 110, 320, false)}, apart, []period{{at(99), at(301)}, {at(109), at(301)}}, "ab", true},
+		{"the lower gives way", []reign{from("a", 2, 100, 300, true), from("b", 3, 110, 320, false)}, apart, []period{{at(99), at(301)}, {at(109), at(301)}}, "abb", true},
 		{"the higher gives way", []reign{from("a", 4, 100, 320, false), from("b", 5, 110, 300, true)}, apart, nil, "ab", false},
 		{"nobody gives way", []reign{from("a", 2, 100, 0, false), from("b", 3, 110, 0, false)}, apart, nil, "ab", false},
-		{"the later claim is the lower one", []reign{from("a", 5, 100, 320, false), from("b", 3, 110, 300, true)}, apart, []period{{at(99), at(301)}, {at(109), at(301)}}, "a", true},
+		{"the later claim is the lower one", []reign{from("a", 5, 100, 320, false), from("b", 3, 110, 300, true)}, apart, []period{{at(99), at(301)}, {at(109), at(301)}}, "aba", true},
 		{"only one claims", []reign{from("a", 2, 100, 0, false)}, apart[:1], []period{{at(99), at(301)}, {at(109), at(301)}}, "ab", true},
-		{"they have just been apart", []reign{from("a", 2, 100, 300, true), from("b", 3, 110, 320, false)}, []period{{at(20), at(50)}}, []period{{at(99), at(301)}}, "ab", true},
-		{"they were not apart", []reign{from("a", 2, 100, 300, true), from("b", 3, 110, 320, false)}, nil, nil, "ab", true},
+		{"they have just been apart", []reign{from("a", 2, 100, 300, true), from("b", 3, 110, 320, false)}, []period{{at(20), at(50)}}, []period{{at(99), at(301)}}, "abb", true},
+		{"they were not apart", []reign{from("a", 2, 100, 300, true), from("b", 3, 110, 320, false)}, nil, nil, "abb", true},
 	} {
 		h := history{reigns: row.reigns, turns: turns(), outs: []time.Time{at(300), at(90)}}
 		got, err := h.undecided(row.apart)
