@@ -23,11 +23,25 @@ const probe = "GET /probe HTTP/1.1\r\nHost: probe\r\n\r\n"
 type script struct {
 	at      string
 	replies []scripted
+	drops   bool          // its replies come octet by octet
 	linger  time.Duration // that a connection stays open after its reply; 0: for ever
 	mu      sync.Mutex
 	seen    []plain
 	probed  int
 	odd     error // what came that was no request
+}
+
+// write sends text, octet by octet if the test wants so.
+func (s *script) write(c net.Conn, text string) {
+	if !s.drops {
+		io.WriteString(c, text)
+		return
+	}
+	for i := range len(text) {
+		if _, err := io.WriteString(c, text[i:i+1]); err != nil {
+			return
+		}
+	}
 }
 
 // plain is a message as it came.
@@ -84,7 +98,7 @@ func (s *script) serve(c net.Conn) {
 			return
 		}
 		r := s.answer(p)
-		io.WriteString(c, r.raw)
+		s.write(c, r.raw)
 		if r.closes {
 			return
 		}
@@ -252,6 +266,7 @@ func TestCorpus(t *testing.T) {
 		t.Run(e.title, func(t *testing.T) {
 			t.Parallel()
 			t.Run("alone", func(t *testing.T) { e.alone(t) })
+			t.Run("in drops", func(t *testing.T) { e.inDrops(t) })
 			t.Run("pair", func(t *testing.T) { e.pair(t) })
 			t.Run("successor", func(t *testing.T) { e.successor(t) })
 		})
@@ -271,6 +286,29 @@ func (e *entry) alone(t *testing.T) {
 	h := newHost(t, cfg, Executor, &link{})
 	c, _ := h.dial(t, asClient())
 	go e.send(c)
+	br := bufio.NewReader(c)
+	e.check(t, br)
+	if e.keep {
+		e.probe(t, c, br)
+	}
+	e.saw(t, s)
+}
+
+// inDrops runs an entry on one host, client and upstream sending an octet at a time.
+func (e *entry) inDrops(t *testing.T) {
+	if len(e.client) > 4<<10 || e.cfg.HeaderTimeout+e.cfg.BodyTimeout+e.cfg.ResponseTimeout > 0 {
+		t.Skip("it is long, or a matter of time")
+	}
+	cfg, s := e.configured(t)
+	s.drops = true
+	h := newHost(t, cfg, Executor, &link{})
+	c, _ := h.dial(t, asClient())
+	go func() {
+		s.write(c, e.client)
+		if e.clientCloses {
+			c.CloseWrite()
+		}
+	}()
 	br := bufio.NewReader(c)
 	e.check(t, br)
 	if e.keep {
