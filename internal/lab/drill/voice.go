@@ -12,12 +12,13 @@ import (
 // What "one sending MAC for each connection at any instant" means here (I3).
 //
 // Who may speak changes only by a turn: a host claims, or two hosts that serve nothing agree on a
-// pair, or of two that have both claimed without hearing each other one gives way. The turns cut a round's time into terms. In one term all frames of a connection that come
-// from the advertised address come from one Ethernet address; and a connection that was there
-// before the term began is heard from the host whose turn it is, and from no other, until the next
-// turn, even if that host has nothing to say: what the other one sends after the turn breaks the
-// rule at once, not only when the two are heard alternating. There is no allowance for a lease
-// that has not lapsed or a packet that was queued; the other host must have been silent before.
+// pair, or of two that have both claimed without hearing each other one gives way. The turns cut a
+// round's time into terms. In one term all frames of a connection that come from the advertised
+// address come from one Ethernet address; and a connection that was there before the term began is
+// heard from the host whose turn it is, and from no other, until the next turn, even if that host
+// has nothing to say: what the other one sends after the turn breaks the rule at once, not only
+// when the two are heard alternating. There is no allowance for a lease that has not lapsed or a
+// packet that was queued; the other host must have been silent before.
 //
 // A turn takes effect at some instant between two lines of its host's log: the one before the gate
 // is opened and the one after everything is done, about a millisecond apart. Until the first only
