@@ -52,6 +52,14 @@ type Service struct {
 	UpstreamTimeout time.Duration `toml:"upstream_timeout"` // whole reply of the web server
 	IdleTimeout     time.Duration `toml:"idle_timeout"`     // connection between two requests
 	Routes          []Route       `toml:"route"`
+
+	// The web server's health, as each node asks its own. A primary whose server is unhealthy hands
+	// its part to a peer whose server is not.
+	HealthPath     string        `toml:"health_path"`     // asked for by GET, 2xx and 3xx are good; empty: to connect is enough
+	HealthInterval time.Duration `toml:"health_interval"` // between two checks
+	HealthTimeout  time.Duration `toml:"health_timeout"`  // of one check
+	HealthRise     int           `toml:"health_rise"`     // good checks in a row that end unhealthy
+	HealthFall     int           `toml:"health_fall"`     // bad ones in a row that end healthy
 }
 
 // Route gives the requests below a path another mode than Logged.

@@ -45,6 +45,8 @@ func Default() Config {
 func (s *Service) setDefaults() {
 	s.UpstreamTimeout = 60 * time.Second
 	s.IdleTimeout = 75 * time.Second
+	s.HealthInterval, s.HealthTimeout = time.Second, time.Second
+	s.HealthRise, s.HealthFall = 2, 3
 }
 
 // setDefaults prepares an element of [[service.route]].

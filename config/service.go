@@ -27,6 +27,7 @@ func checkServices(f *findings, c *Config) {
 		if s.IdleTimeout <= 0 && !f.has(at+".idle_timeout") {
 			f.add(at+".idle_timeout", `write it as in "75s"`, "%s is out of range", s.IdleTimeout)
 		}
+		checkHealth(f, at+".health_", s)
 		checkRoutes(f, at, s)
 	}
 	checkOwners(f, c)
