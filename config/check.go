@@ -194,6 +194,7 @@ func checkTiming(f *findings, t Timing) {
 }
 
 func checkLimits(f *findings, l Limits) {
+	checkRequestLimits(f, l)
 	for _, n := range []struct {
 		key          string
 		n, low, high int64

@@ -49,8 +49,16 @@ type Service struct {
 	// Forward is the port by which clones of client segments reach the peer (DESIGN §3),
 	// 20000 + the advertised port unless set.
 	Forward         uint16        `toml:"forward"`
-	UpstreamTimeout time.Duration `toml:"upstream_timeout"` // whole reply of the web server
+	UpstreamTimeout time.Duration `toml:"upstream_timeout"` // longest silence of the web server
 	IdleTimeout     time.Duration `toml:"idle_timeout"`     // connection between two requests
+	HeadTimeout     time.Duration `toml:"head_timeout"`     // from a request's first byte to the end of its head
+	BodyTimeout     time.Duration `toml:"body_timeout"`     // longest silence within a request's body
+	BodyRate        Bytes         `toml:"body_rate"`        // per second, of a body after its first BodyTimeout; 0: any
+	Via             string        `toml:"via"`              // this gateway's name in the field Via; "-": no such field
+	ProxyProtocol   bool          `toml:"proxy_protocol"`   // PROXY protocol version 2 to the web server
+	AccessLog       string        `toml:"access_log"`       // path, below StateDir if it is relative; empty: none
+	AccessLogFormat string        `toml:"access_log_format"`
+	Forwarding      Forwarding    `toml:"forwarding"`
 	Routes          []Route       `toml:"route"`
 
 	// The web server's health, as each node asks its own. A primary whose server is unhealthy hands
@@ -109,6 +117,11 @@ type Limits struct {
 	QueueLength int   `toml:"queue_length"`  // packets waiting in one kernel queue
 	Ledger      int   `toml:"ledger"`        // exchanges remembered per service, for ftgw ledger
 	Workers     int   `toml:"workers"`       // packet workers; 0: see WorkerCount
+
+	RequestLine   Bytes `toml:"request_line"`   // of a request, else 414
+	RequestHead   Bytes `toml:"request_head"`   // of a request, its line included, else 431
+	RequestFields int   `toml:"request_fields"` // of a request's head, else 431
+	RequestBody   Bytes `toml:"request_body"`   // of a request, else 413; 0: any number
 }
 
 // WorkerCount returns Workers, or where that is 0 the smaller of 2 and the number of

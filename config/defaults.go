@@ -36,6 +36,11 @@ func Default() Config {
 			MaxHalfOpen: 1024,
 			QueueLength: 16384,
 			Ledger:      4096,
+
+			RequestLine:   16 << 10,
+			RequestHead:   64 << 10,
+			RequestFields: 128,
+			RequestBody:   1 << 30,
 		},
 	}
 }
@@ -45,6 +50,7 @@ func Default() Config {
 func (s *Service) setDefaults() {
 	s.UpstreamTimeout = 60 * time.Second
 	s.IdleTimeout = 75 * time.Second
+	s.setHTTPDefaults()
 	s.HealthInterval, s.HealthTimeout = time.Second, time.Second
 	s.HealthRise, s.HealthFall = 2, 3
 }

@@ -10,7 +10,7 @@ func checkServices(f *findings, c *Config) {
 	if len(c.Services) == 0 && !f.has("service") {
 		f.add("service", "write a [[service]] with name, advertised, nodes and upstream", "there is no service")
 	}
-	names, advertised := seen{}, seen{}
+	names, advertised, logs := seen{}, seen{}, map[string]string{}
 	for i, s := range c.Services {
 		at := index("service", i)
 		checkName(f, at+".name", s.Name)
@@ -28,6 +28,7 @@ func checkServices(f *findings, c *Config) {
 			f.add(at+".idle_timeout", `write it as in "75s"`, "%s is out of range", s.IdleTimeout)
 		}
 		checkHealth(f, at+".health_", s)
+		checkHTTP(f, at, s, logs)
 		checkRoutes(f, at, s)
 	}
 	checkOwners(f, c)
