@@ -7,6 +7,7 @@ import (
 	"io"
 	"net"
 	"slices"
+	"sync/atomic"
 	"syscall"
 	"time"
 
@@ -21,6 +22,7 @@ type Conn struct {
 	br       *bufio.Reader // stays with the connection
 	pool     *Pool
 	patience time.Duration
+	live     atomic.Bool // without it, see Live
 	own      bool // one client's alone, see Pool.Fresh
 	reused   bool
 	since    time.Time // idle since then
@@ -93,13 +95,21 @@ func (c *Conn) Write(p []byte) (int, error) {
 
 // extend moves a deadline, not at each call: that is a tenth of a short exchange's cost.
 func (c *Conn) extend(last *time.Time, set func(time.Time) error) {
-	if c.patience <= 0 {
+	if c.patience <= 0 || c.live.Load() {
 		return
 	}
 	if now := time.Now(); now.Sub(*last) >= c.patience/16 {
 		*last = now
 		set(now.Add(c.patience)) // fails on a closed connection only
 	}
+}
+
+// Live lifts the patience until the exchange ends, as for a reply that comes bit by bit, and returns
+// the socket for what else such an exchange needs: its deadlines, which are the caller's from then
+// on, and the end of one direction. What the server sends still comes by Reader.
+func (c *Conn) Live() (net.Conn, error) {
+	c.live.Store(true)
+	return c.raw, c.raw.SetDeadline(time.Time{})
 }
 
 // Abort closes the connection under a Read or Write that waits, as at the end of a context. It
@@ -116,6 +126,9 @@ func (c *Conn) alive() bool {
 // renew begins an exchange on a connection that had one.
 func (c *Conn) renew() {
 	c.reused, c.began = true, false
+	if c.live.Swap(false) {
+		c.extended, c.pushed = time.Time{}, time.Time{}
+	}
 	c.before, c.written = c.before+c.written, 0
 }
 
