@@ -71,6 +71,10 @@ func (m *Machine) claimEmpty(why string) {
 			m.turnTo(i)
 			return
 		}
+		if m.company() {
+			m.why = why + "; another node waits as well"
+			return
+		}
 	}
 	m.begin(why, false)
 }
@@ -174,7 +178,7 @@ func (m *Machine) withhold(c cause) {
 func (m *Machine) resume(why string) {
 	m.hold, m.why = hold{}, why
 	m.ev.link = m.now
-	if m.speaker() {
+	if m.maySpeak() {
 		m.do(Action{Do: OpenGate, Why: why})
 	}
 	if m.owner {
@@ -186,12 +190,13 @@ func (m *Machine) resume(why string) {
 }
 
 // linkBack listens anew after the own link was dead. Whatever was not seen meanwhile is asked
-// of the peer; if that is dead then, only a short blindness is no doubt.
+// of the peer; if that is dead then, only a blindness too short for a claim that went unseen is no
+// doubt.
 func (m *Machine) linkBack() {
 	if m.hold.cause != linkDead {
 		return
 	}
-	m.hold.doubt = m.hold.doubt || m.inPair() && m.now-m.hold.at >= m.cfg.HangTimeout
+	m.hold.doubt = m.hold.doubt || m.inPair() && m.now-m.hold.at >= m.cfg.SuspectAfter
 	m.hold.cause = checking
 	m.listenAnew()
 }

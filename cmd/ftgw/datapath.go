@@ -50,8 +50,9 @@ type datapath struct {
 	tables   [shards]shard
 	reasons  [rewrite.MaxReason]atomic.Uint64
 	unsent   atomic.Uint64
-	toPeer   sender // clones
-	toLocal  sender // packets that look as if they came from the client
+	cut      atomic.Bool // the interface has no carrier
+	toPeer   sender      // clones
+	toLocal  sender      // packets that look as if they came from the client
 	toClient sender
 	lanes    map[netip.AddrPort]*lane // by advertised address, and by forwarding address
 	log      *slog.Logger
@@ -184,7 +185,7 @@ func (d *datapath) outbound(p *nfq.Packet, o *rewrite.Outcome) nfq.Verdict {
 	if why != rewrite.OK {
 		return refuse(o, why)
 	}
-	if l := d.lanes[s.Src()]; l != nil && !l.awake() {
+	if l := d.lanes[s.Src()]; d.cut.Load() || l != nil && !l.awake() {
 		return refuse(o, rewrite.StoodStill)
 	}
 	if s.PayloadLen() > 0 {

@@ -3,12 +3,14 @@
 package main
 
 import (
+	"context"
 	"net"
 	"net/netip"
 	"time"
 
 	"github.com/ftgw/ftgw/membership"
 	"github.com/ftgw/ftgw/takeover"
+	"github.com/ftgw/ftgw/takeover/address"
 )
 
 // gossip takes what membership sees: signs of life, and their absence.
@@ -96,7 +98,28 @@ func (w wire) Foreign(v netip.Addr, mac net.HardwareAddr) {
 	}
 }
 
-func (w wire) Link(up bool) { w.n.log.Info("carrier", "interface", w.n.iface, "up", up) }
+func (w wire) Link(up bool) {
+	w.n.log.Info("carrier", "interface", w.n.iface, "up", up)
+	w.n.data.cut.Store(!up)
+	if !up {
+		w.n.begin(w.n.dropWaiting)
+	}
+}
+
+// dropWaiting drops what was let out a moment ago and waits for a neighbour's Ethernet address,
+// behind the lease: the link may return when this host speaks no more.
+func (n *node) dropWaiting(ctx context.Context) {
+	for wait := 5 * time.Millisecond; n.data.cut.Load() && wait < 500*time.Millisecond; wait *= 4 {
+		select {
+		case <-ctx.Done():
+			return
+		case <-time.After(wait):
+		}
+		if err := address.DropWaiting(n.iface); err != nil {
+			n.log.Error("cannot drop what waits for a neighbour", "error", err)
+		}
+	}
+}
 
 // probe asks by ARP; a probe that cannot be sent is one without an answer.
 func (n *node) probe(a netip.Addr) {

@@ -263,3 +263,46 @@ func TestProbeTime(t *testing.T) {
 		t.Errorf("a dead host answered: %v (after %v)", got, time.Since(before))
 	}
 }
+
+// What waits for a neighbour that does not answer is gone, and its neighbour with it.
+func TestDropWaiting(t *testing.T) {
+	s := newSegment(t)
+	inside(t, s.a.NS, func() error {
+		unfinished := func() (n int) {
+			link, err := netlink.LinkByName("eth0")
+			if err != nil {
+				t.Fatal(err)
+			}
+			all, err := netlink.NeighList(link.Attrs().Index, netlink.FAMILY_V4)
+			if err != nil {
+				t.Fatal(err)
+			}
+			for _, o := range all {
+				if o.State&netlink.NUD_INCOMPLETE != 0 {
+					n++
+				}
+			}
+			return n
+		}
+		c, err := net.Dial("udp4", "192.0.2.77:9")
+		if err != nil {
+			return err
+		}
+		defer c.Close()
+		if _, err := c.Write([]byte("x")); err != nil {
+			return err
+		}
+		if unfinished() != 1 {
+			t.Fatal("nothing waits: this test shows nothing")
+		}
+		for range 2 { // twice changes nothing
+			if err := DropWaiting("eth0"); err != nil {
+				return err
+			}
+			if n := unfinished(); n != 0 {
+				t.Errorf("%d neighbours are still asked for", n)
+			}
+		}
+		return nil
+	})
+}

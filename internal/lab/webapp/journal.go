@@ -74,6 +74,9 @@ func ReadJournal(path string) ([]Entry, error) {
 	}
 	var entries []Entry
 	for line := range bytes.Lines(text) {
+		if line[len(line)-1] != '\n' {
+			break // being written just now: a reader can see a part of one write
+		}
 		var e Entry
 		if err := json.Unmarshal(line, &e); err != nil {
 			return nil, fmt.Errorf("read journal %s, line %d: %w", path, len(entries)+1, err)
