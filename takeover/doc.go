@@ -29,9 +29,12 @@
 // to everyone. A survivor chooses the next in the list that waits, and that node joins it; so
 // the pair is whole again while the dead node is still dead. Two joining nodes form a pair, and
 // a node alone claims empty, only when every other node has said that it serves nothing, or was
-// not heard for StartWait. Who hears of anyone that serves at a higher epoch fences itself,
-// by whatever way it hears; but a number that only lies on the disk of a node which serves
-// nothing is history.
+// not heard for StartWait. Where one is not heard, the first of the two claims and the other joins
+// it: the absent one may serve at the number that they would agree on. Of several that wait none
+// claims but two form a pair, or, if their kernels differ, the first in the list claims. Who hears
+// of anyone that serves at a higher epoch fences itself, by whatever way it hears, and so does a
+// half whose peer is in a pair with another one; but a number that only lies on the disk of a node
+// which serves nothing is history to all but its peer.
 //
 // # Evidence
 //
@@ -39,7 +42,8 @@
 // a fresh connect refused, a hello with a new boot ID, or the peer's farewell. A and G are
 // answers in one round of ARP probes, begun after S was missed, so an answer never counts for
 // a later suspicion. What is missed in one round counts only if every probe of it had
-// ProbeEvery to be answered, however late the ticks came.
+// ProbeEvery to be answered, however late the ticks came. Half a pair that has had no session
+// for HangTimeout counts as silent, though its gossip be heard: the pair cannot work without.
 //
 // A claim is: WriteEpoch, and once that is on disk AbandonPeer, Publish, Promote, OpenGate, Own,
 // Announce, ReleaseHeld (I6). A sign of life that arrives before the write is done calls off a

@@ -25,8 +25,16 @@ type round struct {
 	peer, gateway, advertised bool
 }
 
-// quiet is how long the peer's daemon has been silent while this node listened.
-func (m *Machine) quiet() time.Duration { return m.now - max(m.ev.heard, m.ev.since) }
+// quiet is how long the peer's daemon has been silent while this node listened. Half a pair that
+// has had no session for HangTimeout is as good as hung, whatever else is heard of it: its voice
+// has lapsed, and no record goes either way.
+func (m *Machine) quiet() time.Duration {
+	heard := m.ev.heard
+	if m.inPair() && !m.peer.up {
+		heard = min(heard, m.ev.downAt+m.cfg.HangTimeout)
+	}
+	return m.now - max(heard, m.ev.since)
+}
 
 // suspect reports the absence of S.
 func (m *Machine) suspect() bool { return m.quiet() >= m.cfg.SuspectAfter }
@@ -38,7 +46,7 @@ func (m *Machine) sign() {
 	if m.role == Joining {
 		m.ev.gone = ""
 	}
-	if m.claim != nil && !m.claim.sure && !m.claim.granted {
+	if m.claim != nil && !m.claim.sure && !m.claim.granted && !m.suspect() {
 		m.callOff("the peer gave a sign of life")
 	}
 }

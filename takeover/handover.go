@@ -81,6 +81,7 @@ func (m *Machine) handedOver(ev Event) {
 	switch {
 	case ev.Voice && ev.Turn > m.voice.turn && m.role == Backup:
 		m.voice = baton{turn: ev.Turn}
+		m.mated = true // who is not gives nothing away
 		m.role, m.why = Primary, "handed over by the peer"
 		m.do(Action{Do: TakeVoice, Epoch: m.epoch, Why: m.why})
 		if free {

@@ -204,6 +204,18 @@ func (m *Machine) absentee() bool {
 	return false
 }
 
+// company reports that another node than the peer waits as this one does: they can be a pair, or
+// if their kernels differ the first of them in the list claims. Else both would.
+func (m *Machine) company() bool {
+	for i := range m.nodes {
+		n := &m.nodes[i]
+		if i != m.cfg.Index && i != m.target && n.up && n.heard && (!n.unequal || i < m.cfg.Index) {
+			return true
+		}
+	}
+	return false
+}
+
 // unknown reports that a node may be doing anything, for all that was heard of it.
 func (m *Machine) unknown(n node) bool {
 	if n.up || n.gone != 0 {

@@ -154,7 +154,7 @@ func (m *Machine) take(ev Event) {
 // RenewUntil returns the time up to which the verdict loop may renew the lease of the voice if
 // nothing more is heard; see the package comment. It is not after now if it may not at all.
 func (m *Machine) RenewUntil() time.Duration {
-	if !m.speaker() || m.hold.cause != notHeld {
+	if !m.maySpeak() || m.hold.cause != notHeld {
 		return 0
 	}
 	until := m.now + m.cfg.stall()

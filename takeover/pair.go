@@ -19,10 +19,10 @@ func (m *Machine) pair() {
 	case Primary, Backup:
 		switch {
 		case p.boot != m.mate:
-		case m.cfg.Nodes > 2 && !m.mated && !p.view.Chosen:
+		case m.cfg.Nodes > 2 && !p.view.Chosen && (!m.mated || p.view.Role.inPair()):
 			m.fence("the peer has chosen another node")
 		case mine:
-			m.mated = true
+			m.confirm()
 			m.remind()
 		case m.mated && (p.view.Role == Joining || p.view.Role == Fenced):
 			m.ev.gone = "the peer has given up its flows"
@@ -44,10 +44,10 @@ func (m *Machine) join(mine bool) {
 	case v.Role == Joining && m.elsewhere() != "":
 		m.why = m.elsewhere()
 		return
-	case v.Role == Joining && m.cfg.Witness && m.absentee():
+	case v.Role == Joining && m.absentee():
 		m.why = "the first in the list claims, for not all nodes are heard"
 		if m.listedFirst() {
-			m.begin(m.why, true) // only the witness knows whether an absent one serves
+			m.begin(m.why, true) // the absent one may serve at the epoch that they would agree on
 		}
 		return
 	case v.Role == Joining:
@@ -86,7 +86,7 @@ func (m *Machine) enter(role Role, owner bool) {
 	m.entered = m.now
 	m.why = "in duplex with the peer"
 	m.do(Action{Do: Duplex, Epoch: m.epoch, Boot: m.mate, Speaker: m.speaker(), Owner: owner})
-	if was == Joining && m.speaker() {
+	if was == Joining && m.maySpeak() {
 		m.do(Action{Do: OpenGate})
 	}
 	if was == Joining && owner {
@@ -95,12 +95,27 @@ func (m *Machine) enter(role Role, owner bool) {
 	m.do(Action{Do: Publish})
 }
 
+// maySpeak reports whether the voice is this node's to use. Of several others the peer may have
+// chosen another one since it was last heard; so a new primary waits until it says Paired.
+func (m *Machine) maySpeak() bool {
+	return m.role == Sole || m.role == Primary && (m.mated || m.cfg.Nodes == 2)
+}
+
+// confirm books that the peer is in the pair too.
+func (m *Machine) confirm() {
+	before := m.maySpeak()
+	m.mated = true
+	if !before && m.maySpeak() && m.hold.cause == notHeld {
+		m.do(Action{Do: OpenGate})
+	}
+}
+
 // joinUnequal serves alone, as the first in the list, where two joining nodes can never be a
 // pair because their kernels differ.
 func (m *Machine) joinUnequal() {
 	p := m.peer
 	if m.role == Joining && m.listedFirst() && p.up && p.heard && p.unequal && p.view.Role == Joining && m.claim == nil {
-		if m.now >= m.cfg.StartWait {
+		if m.now >= m.cfg.StartWait && m.elsewhere() == "" && !m.company() {
 			m.begin("the kernels of the two hosts are set differently", true)
 		}
 	}
