@@ -79,13 +79,13 @@ type Route struct {
 // Mode is how the replies of a route are protected (DESIGN §4).
 type Mode string
 
-// The modes. This version serves Logged only; Parse refuses the others and says so.
+// The modes. This version serves Logged and Unprotected; Parse refuses the others and says so.
 const (
-	Logged      Mode = "logged"
+	Logged      Mode = "logged" // no byte of a reply goes out before the peer has it
 	Static      Mode = "static"
 	SyncStatic  Mode = "sync-static"
 	Deferred    Mode = "deferred"
-	Unprotected Mode = "unprotected"
+	Unprotected Mode = "unprotected" // passed through as it comes; the connection ends with its host
 )
 
 // Timing holds every delay that decides a takeover. The defaults suit a local network.

@@ -100,9 +100,9 @@ func checkRoutes(f *findings, service string, s Service) {
 		paths.check(f, at+".path", r.Path)
 		modes := []Mode{Logged, Static, SyncStatic, Deferred, Unprotected}
 		switch {
-		case f.has(at+".mode") || r.Mode == Logged:
+		case f.has(at+".mode") || r.Mode == Logged || r.Mode == Unprotected:
 		case slices.Contains(modes, r.Mode):
-			f.add(at+".mode", "leave the route out: its requests are then logged", "mode %q is not available in this version", r.Mode)
+			f.add(at+".mode", "write logged or unprotected", "mode %q is not available in this version", r.Mode)
 		default:
 			f.add(at+".mode", "write logged, static, sync-static, deferred or unprotected", "%q is not a mode", r.Mode)
 		}

@@ -3,26 +3,37 @@ package proxy
 import (
 	"cmp"
 	"context"
+	"errors"
 	"io"
 	"log/slog"
 	"net/netip"
 	"os"
 	"time"
 
+	"github.com/ftgw/ftgw/accesslog"
+	"github.com/ftgw/ftgw/config"
 	"github.com/ftgw/ftgw/rewrite"
 )
 
 // Config holds the settings of one service's proxy. Zero values stand for the defaults.
 type Config struct {
-	Upstream string // host:port of the local web server
+	Upstream string // the local web server's name in the log
+	// Connect lends a connection to it: fresh asks for a new one. A preface is sent first, and the
+	// connection is then not pooled. It may wait until ctx ends. Needed by an executor.
+	Connect func(ctx context.Context, fresh bool, preface []byte) (UpstreamConn, error)
+
 	Memory   int64  // bytes of one body, or of one held suffix, kept in memory; default 1 MiB
 	SpillDir string // where longer ones go, as files without a name; default os.TempDir()
 	Ledger   int    // exchanges that the ledger keeps; default 4096
 
-	MaxLine   int   // bytes of a request line, else 414; default 16 KiB
-	MaxHeader int   // bytes of a request's head, and of its trailers and chunk extensions, else 431; default 64 KiB
-	MaxFields int   // fields of a request's head, and of its trailers, else 431; default 128
-	MaxBody   int64 // bytes of a request's body, else 413; default 1 GiB, negative for any number
+	MaxLine   int // bytes of a request line, else 414; default 16 KiB
+	MaxHeader int // bytes of a request's head, and of its trailers and chunk extensions, else 431; default 64 KiB
+	MaxFields int // fields of a request's head, and of its trailers, else 431; default 128
+	// MaxReply is how many bytes of a reply's body are stored before its first byte goes out; what is
+	// longer goes out in parts, each once it is stored. Default 64 MiB.
+	MaxReply int64
+
+	MaxBody int64 // bytes of a request's body, else 413; default 1 GiB, negative for any number
 
 	// Via is the name of this gateway in the field Via of requests and replies (RFC 9110 §7.6.3),
 	// a token; default (and for what is none) "ftgw", "-" for no such field. nginx compresses nothing for requests
@@ -34,13 +45,11 @@ type Config struct {
 	// upstream. Such a connection belongs to one client connection.
 	ProxyProtocol bool
 
-	HeaderTimeout   time.Duration // from a request's first byte to the end of its head; default 20 s
-	BodyTimeout     time.Duration // longest silence within a request's body; default 60 s
-	BodyRate        int64         // bytes per second of a body after its first BodyTimeout, else 408; default 500, negative for any
-	ConnectTimeout  time.Duration // to reach the upstream; default 2 s
-	ResponseTimeout time.Duration // longest silence of the upstream; default 60 s, negative for none
-	IdleTimeout     time.Duration // between requests; default 75 s
-	DrainTimeout    time.Duration // longest silence while a closed connection is drained; default 10 s
+	HeaderTimeout time.Duration // from a request's first byte to the end of its head; default 20 s
+	BodyTimeout   time.Duration // longest silence within a request's body; default 60 s
+	BodyRate      int64         // bytes per second of a body after its first BodyTimeout, else 408; default 500, negative for any
+	IdleTimeout   time.Duration // between requests; default 75 s
+	DrainTimeout  time.Duration // longest silence while a closed connection is drained; default 10 s
 
 	// TurnOver reports whether a connection should end at the next exchange boundary so that
 	// the client's next one is held by both hosts: the flow is simplex and the peer is in sync.
@@ -52,6 +61,22 @@ type Config struct {
 	// stood still and has not found out yet whether another serves in its place; an error ends
 	// the connection in silence. Default: always nil.
 	Permit func(context.Context) error
+
+	// MayMove is asked when the upstream failed an exchange: whether the peer may execute it
+	// instead, because both hosts hold the flow and the peer's upstream is well as far as is
+	// known. Default: never. It must not block.
+	MayMove func(rewrite.FlowID) bool
+	// UpstreamFailed is told of each exchange that the upstream failed. It must not block.
+	// Default: nobody is told.
+	UpstreamFailed func(error)
+
+	// Mode is how the reply to a request is protected, by its method and path, which is as the client
+	// wrote it. What is not config.Unprotected is logged. Default: all are.
+	Mode func(method, path string) config.Mode
+
+	// Access is told of each exchange that ended, see access.go; the entry is the proxy's again
+	// afterwards. It must neither block nor call back into the Server. Default: nobody is told.
+	Access func(*accesslog.Entry)
 
 	// Epoch is asked by Promote for the number of the takeover, for the ledger. Default: always 0.
 	Epoch func() uint64
@@ -68,6 +93,7 @@ func (c Config) withDefaults() Config {
 	c.MaxLine = cmp.Or(c.MaxLine, 16<<10)
 	c.MaxFields = cmp.Or(c.MaxFields, 128)
 	c.MaxBody = cmp.Or(c.MaxBody, 1<<30)
+	c.MaxReply = cmp.Or(c.MaxReply, 64<<20)
 	if c.Via = cmp.Or(c.Via, "ftgw"); !isToken(c.Via) {
 		c.Via = "ftgw" // it would break the head
 	}
@@ -75,16 +101,26 @@ func (c Config) withDefaults() Config {
 	c.BodyRate = cmp.Or(c.BodyRate, 500)
 	c.HeaderTimeout = cmp.Or(c.HeaderTimeout, 20*time.Second)
 	c.BodyTimeout = cmp.Or(c.BodyTimeout, time.Minute)
-	c.ConnectTimeout = cmp.Or(c.ConnectTimeout, 2*time.Second)
-	c.ResponseTimeout = cmp.Or(c.ResponseTimeout, time.Minute)
 	c.IdleTimeout = cmp.Or(c.IdleTimeout, 75*time.Second)
 	c.DrainTimeout = cmp.Or(c.DrainTimeout, 10*time.Second)
 	c.TurnOverIdle = cmp.Or(c.TurnOverIdle, 5*time.Second)
 	if c.TurnOver == nil {
 		c.TurnOver = func(rewrite.FlowID) bool { return false }
 	}
+	if c.Connect == nil {
+		c.Connect = noConnect
+	}
 	if c.Permit == nil {
 		c.Permit = func(context.Context) error { return nil }
+	}
+	if c.MayMove == nil {
+		c.MayMove = func(rewrite.FlowID) bool { return false }
+	}
+	if c.UpstreamFailed == nil {
+		c.UpstreamFailed = func(error) {}
+	}
+	if c.Mode == nil {
+		c.Mode = func(string, string) config.Mode { return config.Logged }
 	}
 	if c.Epoch == nil {
 		c.Epoch = func() uint64 { return 0 }
@@ -107,7 +143,7 @@ const (
 )
 
 // Flows is what the proxy asks of the packet layer. Its methods are called from many
-// goroutines and must neither block for long nor call back into the Server.
+// goroutines and must not call back into the Server nor, but for Unprotect, block for long.
 type Flows interface {
 	// Accepted names the flow behind an accepted connection and this host's duty in it.
 	// Without ok the connection is closed at once and in silence.
@@ -117,15 +153,24 @@ type Flows interface {
 	// Received tells that the proxy has read n bytes of the client's stream in all, and
 	// whether it has read its end (it confirms input, I2).
 	Received(id rewrite.FlowID, n uint64, eof bool)
+	// Unprotect makes the flow this host's alone and returns when the peer has agreed, so that
+	// replies need not be stored any more. It fails where the peer speaks for the flow, or does not
+	// answer in time.
+	Unprotect(ctx context.Context, id rewrite.FlowID) error
 	// Closed tells that the proxy holds no socket of the flow any more; called once for each
 	// Accepted that was ok.
 	Closed(id rewrite.FlowID)
 }
 
+// ErrPeerLost says that the peer died while it was given a flow.
+var ErrPeerLost = errors.New("the peer is lost")
+
 // Log stores records on the backup.
 type Log interface {
 	// Store returns nil when the backup has the whole record, or when the flow is simplex and
-	// need not have it. Any error means that the flow must die silently: this host is fenced.
+	// need not have it. Any error means that the flow must die silently: this host is fenced. But
+	// of a record that gives the flow to the peer (see RecordKind.Gives) nil means that the peer
+	// has it, and any error that it stays here; ErrPeerLost then says that the peer died on the way.
 	// body holds r.Size bytes and may be read until Store returns. r.Epoch is for the Log to set.
 	Store(ctx context.Context, r Record, body io.ReaderAt) error
 }

@@ -19,7 +19,8 @@ type entry struct {
 	clientCloses bool
 	replies      []scripted
 	sees, gets   []message
-	keep         bool // the connection lasts
+	keep         bool          // the connection lasts
+	patient      time.Duration // longest silence of the upstream; 0: any that matters
 }
 
 // scripted is one reply of the upstream.
@@ -93,7 +94,9 @@ func parseCorpus(file, text string) (all []entry, err error) {
 			}
 		case key == "set":
 			for part := range strings.FieldsSeq(value) {
-				if err := e.cfg.set(part); err != nil {
+				if value, ok := strings.CutPrefix(part, "ResponseTimeout="); ok {
+					e.patient, _ = time.ParseDuration(value)
+				} else if err := e.cfg.set(part); err != nil {
 					return fail(err.Error())
 				}
 			}
@@ -181,8 +184,6 @@ func (c *Config) set(part string) error {
 		c.BodyTimeout = d
 	case "IdleTimeout":
 		c.IdleTimeout = d
-	case "ResponseTimeout":
-		c.ResponseTimeout = d
 	case "For":
 		c.Forwarding.For = way
 	case "Proto":

@@ -2,6 +2,7 @@ package proxy
 
 import (
 	"bufio"
+	"cmp"
 	"fmt"
 	"io"
 	"net"
@@ -277,6 +278,7 @@ func TestCorpus(t *testing.T) {
 func (e *entry) configured(t testing.TB) (Config, *script) {
 	s, cfg := newScript(t, e.replies), e.cfg
 	cfg.Upstream = s.at
+	cfg.Connect = connector(t, s.at, cmp.Or(e.patient, time.Minute))
 	return cfg, s
 }
 
@@ -296,7 +298,7 @@ func (e *entry) alone(t *testing.T) {
 
 // inDrops runs an entry on one host, client and upstream sending an octet at a time.
 func (e *entry) inDrops(t *testing.T) {
-	if len(e.client) > 4<<10 || e.cfg.HeaderTimeout+e.cfg.BodyTimeout+e.cfg.ResponseTimeout > 0 {
+	if len(e.client) > 4<<10 || e.cfg.HeaderTimeout+e.cfg.BodyTimeout+e.patient > 0 {
 		t.Skip("it is long, or a matter of time")
 	}
 	cfg, s := e.configured(t)

@@ -2,7 +2,6 @@ package proxy
 
 import (
 	"errors"
-	"strconv"
 	"time"
 )
 
@@ -11,8 +10,8 @@ import (
 // enter begins the row of an exchange. r is nil where the request was malformed.
 func (x *executor) enter(r *request, attempt uint8, site Site, success Outcome) {
 	x.row = row{flow: x.flow.id, index: x.index, began: time.Now(), attempt: attempt, site: site,
-		outcome: Unfinished, touched: attempt > 1}
-	x.success = success
+		outcome: Unfinished, touched: attempt > 1 && x.first, ticket: x.row.ticket}
+	x.success, x.payload, x.asked = success, 0, 0
 	if r != nil {
 		x.row.request(r.method, r.target)
 		x.row.key.n = uint8(copy(x.row.key.text[:], r.clientKey()))
@@ -20,8 +19,9 @@ func (x *executor) enter(r *request, attempt uint8, site Site, success Outcome) 
 	x.flow.s.ledger.put(&x.row)
 }
 
-// conclude ends the row of an exchange, if one was begun; err is how the exchange ended.
-func (x *executor) conclude(err error) {
+// conclude ends the row of an exchange, if one was begun, and tells the access log; q is its request
+// as far as it is known, and err how it ended.
+func (x *executor) conclude(q *request, err error) {
 	r := &x.row
 	if r.began.IsZero() {
 		return
@@ -29,6 +29,9 @@ func (x *executor) conclude(err error) {
 	switch {
 	case err == nil:
 		r.outcome = x.success
+	case errors.Is(err, errMoved):
+		r.outcome = Moved
+	case r.outcome == Truncated:
 	case r.outcome == Silenced || x.ctx.Err() != nil || !errors.Is(err, errDropped):
 		r.outcome = Silenced
 	default:
@@ -36,22 +39,46 @@ func (x *executor) conclude(err error) {
 	}
 	r.took = time.Since(r.began)
 	x.flow.s.ledger.put(r)
-	r.began = time.Time{}
+	x.tell(q)
+	if r.outcome == Moved {
+		x.moving.row = *r
+	}
+	r.began, r.ticket = time.Time{}, 0
 }
 
-// keep enters a stored reply. The caller holds f.mu, and the request is
-// still held if it was read.
+// keep enters a stored reply, into the row of its exchange if that has moved from here. The caller
+// holds f.mu, and the request is still held if it was read.
 func (l *ledger) keep(f *flow, rec stored) {
-	r := row{flow: f.id, index: rec.Index, began: time.Now(), bytes: rec.Size, site: Peer, outcome: Stored}
-	// Nothing is held where the reply overtook the request.
-	r.line.n = uint8(copy(r.line.text[:], requestLine(f.held.first(maxMethod+1+maxPath))))
-	if head := rec.body.first(len("HTTP/1.1 200")); len(head) > 9 {
-		if code, err := strconv.ParseUint(string(head[9:]), 10, 10); err == nil {
-			r.status = int16(code)
-		}
+	r := row{flow: f.id, index: rec.Index, began: time.Now(), outcome: Stored}
+	if moved := f.answered(rec); moved != nil {
+		r = *moved
+	} else { // nothing is held where the reply overtook the request
+		r.line.n = uint8(copy(r.line.text[:], requestLine(f.held.first(maxMethod+1+maxPath))))
 	}
+	r.bytes, r.site = rec.Size+f.released.bytes, Peer
+	if r.status = f.released.status; r.status == 0 {
+		r.status = statusOf(rec.body.first(len("HTTP/1.1 200")))
+	}
+	if f.s.cfg.Access != nil {
+		r.payload = rec.payload(f.released.bytes)
+	}
+	f.released = released{}
 	l.put(&r)
 	rec.body.row = r.ticket
+}
+
+// released is what the ledger is told of a reply's parts when its last piece is stored.
+type released struct {
+	bytes  int64
+	status int16
+}
+
+// parted notes a part. The caller holds f.mu.
+func (f *flow) parted(rec stored) {
+	if rec.Interim == 0 {
+		f.released = released{status: statusOf(rec.body.first(len("HTTP/1.1 200")))}
+	}
+	f.released.bytes += rec.Size
 }
 
 // requestLine returns the method and the path that a request begins with, as a row keeps them,

@@ -167,7 +167,7 @@ func TestUpstreamFailures(t *testing.T) {
 		{"stalled reply", stall, 504},
 	} {
 		t.Run(tt.name, func(t *testing.T) {
-			got := talk(t, Config{Upstream: tt.upstream, ResponseTimeout: 100 * time.Millisecond}, get+get)
+			got := talk(t, Config{Connect: connector(t, tt.upstream, 100*time.Millisecond)}, get+get)
 			if strings.Count(got, fmt.Sprintf("HTTP/1.1 %d ", tt.status)) != 2 || strings.Contains(got, "close") {
 				t.Errorf("want %d twice, kept alive:\n%s", tt.status, got)
 			}

@@ -31,11 +31,21 @@ type executor struct {
 	index uint64 // of the exchange
 	first bool   // the exchange is the first after a takeover
 	mark  uint64 // bytes of the client's stream that were here at the takeover
+	start uint64 // of the exchange's request in the client's stream
 
-	row     row     // of the ledger, of the exchange under way
-	success Outcome // what it comes to if all goes well
+	was     attempts // at the exchange
+	pending *pending // the exchange, if it was the peer's meanwhile
+	moving  *pending // the exchange, when errMoved has ended it
 
-	own *upconn // idle; with the PROXY protocol only
+	row     row           // of the ledger, of the exchange under way
+	success Outcome       // what it comes to if all goes well
+	payload int64         // bytes of the reply's body that were given to the client
+	asked   time.Duration // how long the upstream was asked in it
+
+	own *own // with the PROXY protocol only
+
+	parts  uint16  // of the exchange, so far
+	prefix *prefix // what went out of its reply before a takeover
 
 	interim struct {
 		next   uint16 // ordinal of the next
@@ -49,6 +59,11 @@ func newExecutor(ctx context.Context, f *flow) *executor {
 	x := &executor{ctx: ctx, flow: f, src: newSource(f), index: f.out.index, first: f.promoted || f.heir, mark: f.mark}
 	x.br = bufio.NewReaderSize(x.src, 4<<10)
 	x.interim.stored = f.out.interims
+	if x.prefix = f.prefix; x.prefix != nil {
+		x.parts = x.prefix.parts
+	}
+	f.prefix = nil
+	x.resume()
 	return x
 }
 
@@ -58,9 +73,8 @@ func (x *executor) offset() uint64 { return x.src.pos - uint64(x.br.Buffered()) 
 // loop runs exchanges until the connection ends.
 func (x *executor) loop() ending {
 	defer func() {
-		if x.own != nil {
-			x.own.expiry.Stop()
-			x.own.Close()
+		if c := x.takeOwn(); c != nil {
+			c.Discard()
 		}
 	}()
 	for {
@@ -71,7 +85,9 @@ func (x *executor) loop() ending {
 		switch {
 		case errors.Is(err, errYield):
 			continue
-		case errors.Is(err, errQuiet):
+		case errors.Is(err, errMoved):
+			return x.move()
+		case errors.Is(err, errQuiet), errors.Is(err, errCut):
 			if x.storeClose() != nil {
 				return reset
 			}
@@ -81,19 +97,17 @@ func (x *executor) loop() ending {
 		case closing:
 			return orderly
 		}
-		x.index++
-		x.first = false
-		x.interim.next, x.interim.stored = 0, 0
+		x.settled()
 	}
 }
 
 // exchange runs one exchange from the request's first byte to the reply's last.
 func (x *executor) exchange() (closing bool, err error) {
-	r, err := x.read()
+	r, err := x.next()
 	if err == nil {
 		defer r.free()
 		err = x.answer(r)
-		x.conclude(err)
+		x.conclude(r, err)
 		return r.close, err
 	}
 	var f *fault
@@ -101,8 +115,12 @@ func (x *executor) exchange() (closing bool, err error) {
 		return true, err
 	}
 	x.enter(r, 0, Nobody, Refused)
+	if _, err := x.unsplice(nil, f); errors.Is(err, errCut) {
+		x.conclude(r, err)
+		return true, err
+	}
 	err = x.deliver(x.ownReply(r, f, true), max(x.src.total, x.src.pos))
-	x.conclude(err)
+	x.conclude(r, err)
 	return true, err
 }
 
@@ -116,26 +134,22 @@ func (x *executor) answer(r *request) error {
 	}
 	r.close = r.close || x.flow.s.cfg.TurnOver(x.flow.id)
 	end := x.offset()
-	attempt, success := uint8(1), Delivered
-	if x.first {
-		// It may have been executed even if it was not here whole: the lost host's kernel can
-		// have had segments that this one dropped. Better one look-up too many at the back end.
-		attempt, success = 2, Executed
-		if end <= x.mark {
-			c.reexecuted.Add(1)
-			success = Reexecuted
-		}
-	}
+	attempt, success := x.attempt(end)
 	x.enter(r, attempt, Here, success)
 	w, err := x.execute(r, attempt)
 	var f *fault
 	switch {
+	case errors.As(err, &f) && x.moves(r, f):
+		return errMoved
 	case errors.As(err, &f):
 		w = x.ownReply(r, f, r.close)
 	case errors.Is(err, errSpill):
 		w = x.ownReply(r, noSpace, r.close)
 	case err != nil:
 		return err
+	}
+	if w == nil {
+		return nil // it went to the client already
 	}
 	if w.own {
 		x.success = Refused
@@ -151,7 +165,13 @@ func (x *executor) execute(r *request, attempt uint8) (*wire, error) {
 	if r.here {
 		return nil, &fault{status: http.StatusOK, why: "this is as far as Max-Forwards goes"}
 	}
-	return x.ask(r, attempt)
+	if p := x.pending; p != nil && p.why != nil { // the peer did not take it
+		return nil, p.why
+	}
+	if x.unprotected(r) {
+		return x.pass(r, attempt)
+	}
+	return x.unsplice(x.ask(r, attempt, x.whole))
 }
 
 var noSpace = &fault{status: http.StatusInsufficientStorage, why: "no space for the body"}
@@ -160,7 +180,9 @@ var noSpace = &fault{status: http.StatusInsufficientStorage, why: "no space for 
 func (x *executor) deliver(w *wire, requestEnd uint64) error {
 	defer w.free()
 	rec := Record{RecordKey: x.key(replication.KindReply), RequestEnd: requestEnd, Size: w.Len(), Close: w.close}
-	x.row.status, x.row.bytes = int16(w.status), rec.Size
+	x.row.status = int16(w.status)
+	x.row.bytes += rec.Size
+	x.payload += w.carries()
 	crashpoint.Here(crashpoint.ReplyMade)
 	if err := x.store(rec, w); err != nil {
 		return err
@@ -210,6 +232,7 @@ func (x *executor) read() (*request, error) {
 		}
 		return nil, x.classify(err)
 	}
+	x.start = x.offset()
 	x.src.deadline = time.Now().Add(cfg.HeaderTimeout)
 	var err error
 	if x.head, err = readHead(x.br, x.head[:0], cfg.MaxLine, cfg.MaxHeader); err != nil {

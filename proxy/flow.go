@@ -19,23 +19,32 @@ type flow struct {
 
 	idleness idleness // of its executor
 
-	mu       sync.Mutex
-	conn     *net.TCPConn // nil until accepted
-	duty     Duty         // 0 until accepted
-	heir     bool         // accepted right after a takeover: the lost host may have known it
-	promoted bool         // this host became executor; nothing is committed any more
-	taken    bool         // likewise, since the peer handed over
-	given    bool         // the peer executes: it was handed the flow, and has not handed it back
-	yielding bool         // this host is to hand over at the next exchange boundary
-	lost     bool         // the connection is gone or cannot be held; nothing is committed any more
-	held     held         // the executor's own once its loop runs
-	eof      bool         // the client's stream ends at held.end
-	out      outbox
-	written  uint64     // bytes written as standby
-	ends     [16]uint64 // where the latest of those replies ended, a ring
-	tickets  [16]uint64 // and their rows in the ledger
-	nends    int
-	mark     uint64 // bytes of the client's stream in this kernel when promoted
+	mu          sync.Mutex
+	conn        *net.TCPConn // nil until accepted
+	duty        Duty         // 0 until accepted
+	heir        bool         // accepted right after a takeover: the lost host may have known it
+	promoted    bool         // this host became executor; nothing is committed any more
+	taken       bool         // likewise, since the peer handed over
+	given       bool         // the peer executes: it was handed the flow, and has not handed it back
+	offered     bool         // the peer is being handed the flow, and has not yet said that it has it
+	yielding    bool         // this host is to hand over at the next exchange boundary
+	lost        bool         // the connection is gone or cannot be held; nothing is committed any more
+	unprotected bool         // its replies are not stored any more
+	held        held         // the executor's own once its loop runs
+	eof         bool         // the client's stream ends at held.end
+	out         outbox
+	written     uint64     // bytes written as standby
+	ends        [16]uint64 // where the latest of those replies ended, a ring
+	tickets     [16]uint64 // and their rows in the ledger
+	nends       int
+	mark        uint64   // bytes of the client's stream in this kernel when promoted
+	released    released // parts of the next reply, for the ledger
+
+	prefix *prefix // of the next reply; belongs to the flow's goroutine
+
+	pending *pending // the exchange that the peer executes because the upstream here failed
+	was     attempts // at the exchange that the peer has moved here
+	silent  bool     // taken because of that: the peer goes on to speak
 }
 
 func (s *Server) newFlow(id rewrite.FlowID) *flow {
@@ -79,8 +88,7 @@ func (f *flow) promote() {
 		f.mark = info.Bytes_received
 		for i, end := range f.ends[:min(f.nends, len(f.ends))] {
 			if end > info.Bytes_acked {
-				f.s.count.replayed.Add(1)
-				f.s.ledger.replayed(f.tickets[i], time.Now())
+				f.replayed(f.tickets[i])
 			}
 		}
 	}
@@ -128,6 +136,8 @@ func (f *flow) run(ctx context.Context) {
 	f.lost = true
 	f.held.free()
 	f.out.free()
+	f.pending.free()
+	f.pending = nil
 	f.mu.Unlock()
 }
 

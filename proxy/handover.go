@@ -24,6 +24,8 @@ func (s *Server) Yield(ids func(rewrite.FlowID) bool) []rewrite.FlowID {
 		if ids(id) && f.askToYield() {
 			all = append(all, id)
 			f.nudge()
+		} else if ids(id) {
+			f.speaks(false)
 		}
 	}
 	return all
@@ -41,7 +43,7 @@ func (f *flow) askToYield() bool {
 // executes reports whether the flow's exchanges are this host's part, even if it has not begun
 // with them. The caller holds f.mu.
 func (f *flow) executes() bool {
-	return !f.lost && (f.duty == Executor || f.promoted || f.taken || f.out.handedOver())
+	return !f.lost && (f.duty == Executor || f.promoted || f.taken || f.offered || f.out.handedOver())
 }
 
 // Take makes this host the executor of the standby flows that ids names, because the peer has
@@ -57,7 +59,22 @@ func (s *Server) Take(ids func(rewrite.FlowID) bool) {
 		f.yielding = false
 		f.taken = f.taken || f.duty == Standby && !f.promoted && !f.given && !begun
 		f.mu.Unlock()
+		f.speaks(true)
 		f.signal()
+	}
+}
+
+// speaks says whether this host speaks for a flow from now on, if it is accepted already. Who
+// executes a flow mostly speaks for it, but not after a move.
+func (f *flow) speaks(speaks bool) {
+	f.mu.Lock()
+	defer f.mu.Unlock()
+	switch {
+	case f.conn == nil:
+	case speaks:
+		setRTO(f.conn, rtoMinSpeaking)
+	default:
+		setRTO(f.conn, rtoMinStandby)
 	}
 }
 
@@ -92,24 +109,31 @@ var errYield = errors.New("asked to hand over")
 func (x *executor) yields() bool {
 	x.flow.mu.Lock()
 	defer x.flow.mu.Unlock()
-	return x.flow.yielding
+	return x.flow.yielding && !x.was.moved // that one ends here
 }
 
-// handOver ends the executor between two exchanges. The flow becomes standby before the record
-// goes, since the peer may store its first reply here right after it. If the peer does not
-// take the flow, this host goes on with it.
-func (x *executor) handOver() ending {
+// handOver ends the executor between two exchanges.
+func (x *executor) handOver() ending { return x.give(replication.KindHandOver, nil) }
+
+// give makes the peer the executor, from the next request on or, of a pending exchange, from the
+// one under way. The flow becomes standby before the record goes, since the peer may store its
+// first reply here right after it. If the peer does not take the flow, this host goes on with it.
+func (x *executor) give(kind replication.RecordKind, p *pending) ending {
 	f := x.flow
 	f.mu.Lock()
-	f.yielding, f.promoted, f.heir, f.taken, f.given = false, false, false, false, true
+	f.yielding, f.promoted, f.heir, f.taken, f.given, f.offered = false, false, false, false, true, true
 	rest, err := x.unread()
 	f.held.free()
 	f.held, f.eof = rest, x.src.eof
-	f.duty = Standby
-	f.out.index, f.out.interims = x.index, 0
+	f.duty, f.pending = Standby, p
+	f.out.index, f.out.interims, f.out.parts = x.index, 0, 0
 	f.out.turn++
-	rec := Record{RecordKey: x.key(replication.KindHandOver), RequestEnd: rest.start}
+	rec := Record{RecordKey: x.key(kind), RequestEnd: rest.start}
 	rec.Interim = f.out.turn
+	if p != nil {
+		rec.RequestEnd, rec.Attempt = p.start, p.tried
+		f.out.interims = max(x.interim.next, x.interim.stored)
+	}
 	info := tcpInfo(f.conn)
 	f.written = info.Bytes_acked + uint64(outQueue(f.conn))
 	f.mu.Unlock()
@@ -120,21 +144,37 @@ func (x *executor) handOver() ending {
 		f.lose()
 		return reset
 	}
-	if f.s.log.Store(x.ctx, rec, &wire{}) != nil {
-		if x.ctx.Err() != nil {
-			return reset
-		}
-		f.mu.Lock()
-		f.taken, f.given = true, false
-		f.mu.Unlock()
-	} else {
-		f.mu.Lock()
-		if !f.promoted {
+	err = f.s.log.Store(x.ctx, rec, &wire{})
+	if err != nil && x.ctx.Err() != nil {
+		return reset
+	}
+	f.gave(kind, p, err)
+	return proceed
+}
+
+// gave ends an offer: the peer has the flow now, or it stays here.
+func (f *flow) gave(kind replication.RecordKind, p *pending, err error) {
+	taken := err == nil
+	f.mu.Lock()
+	defer f.mu.Unlock()
+	f.offered = false
+	if taken {
+		f.yielding = false
+		if kind == replication.KindHandOver && !f.promoted {
 			setRTO(f.conn, rtoMinStandby)
 		}
-		f.mu.Unlock()
+	} else {
+		f.taken, f.given = true, false
 	}
-	return proceed
+	if p == nil {
+		return
+	}
+	if taken {
+		f.s.count.moved.Add(1)
+	}
+	if taken || f.promoted || errors.Is(err, ErrPeerLost) { // the peer may have asked its upstream, or was about to
+		p.tried, p.why = p.tried+1, nil
+	}
 }
 
 // unread returns what was read of the client's stream and not consumed, as the standby holds it.

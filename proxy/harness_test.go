@@ -115,7 +115,8 @@ type packets struct {
 	eof      map[rewrite.FlowID]bool
 	closed   map[rewrite.FlowID]int
 	stopped  bool
-	answered func() // called once when a duty has been named
+	answered func()                     // called once when a duty has been named
+	unshare  func(rewrite.FlowID) error // what Unprotect does, if anything
 }
 
 func newPackets(duty Duty) *packets {
@@ -164,6 +165,13 @@ func (p *packets) Received(id rewrite.FlowID, n uint64, eof bool) {
 	p.received[id], p.eof[id] = n, p.eof[id] || eof
 }
 
+func (p *packets) Unprotect(_ context.Context, id rewrite.FlowID) error {
+	if p.unshare == nil {
+		return nil
+	}
+	return p.unshare(id)
+}
+
 func (p *packets) Closed(id rewrite.FlowID) {
 	p.mu.Lock()
 	defer p.mu.Unlock()
@@ -180,6 +188,7 @@ func (p *packets) got(id rewrite.FlowID) uint64 {
 type link struct {
 	peer   *Server // nil: simplex
 	cut    atomic.Bool
+	alone  atomic.Bool // the peer is dead: all is well without it, but it takes no flow
 	stored atomic.Int64
 	before func(Record) // called before each record is committed
 }
@@ -190,7 +199,18 @@ func (l *link) Store(ctx context.Context, r Record, body io.ReaderAt) error {
 	if l.cut.Load() {
 		return errFenced
 	}
-	if l.peer == nil {
+	err := l.store(ctx, r, body)
+	if l.peer == nil || l.alone.Load() && !l.cut.Load() {
+		if r.Kind.Gives() {
+			return ErrPeerLost
+		}
+		return nil
+	}
+	return err
+}
+
+func (l *link) store(ctx context.Context, r Record, body io.ReaderAt) error {
+	if l.peer == nil || l.alone.Load() {
 		return nil
 	}
 	k, err := l.peer.OpenRecord(r)
@@ -225,6 +245,9 @@ func newHost(t testing.TB, cfg Config, duty Duty, l *link) *host {
 		cfg.SpillDir = t.TempDir()
 	}
 	h := &host{packets: newPackets(duty), link: l}
+	if cfg.Connect == nil && cfg.Upstream != "" {
+		cfg.Connect = connector(t, cfg.Upstream, time.Minute)
+	}
 	h.Server = New(cfg, h.packets, l)
 	listener, err := Listen(t.Context(), netip.MustParseAddrPort("127.0.0.1:0"))
 	if err != nil {

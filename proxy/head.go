@@ -13,6 +13,8 @@ type fault struct {
 	status int
 	why    string
 	field  string // a further line of the reply's head, or empty
+
+	upstream bool // the upstream failed, and nothing of its reply but interims went out
 }
 
 func (f *fault) Error() string { return fmt.Sprintf("%d: %s", f.status, f.why) }

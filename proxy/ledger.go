@@ -10,23 +10,26 @@ import (
 type Outcome uint8
 
 // The outcomes. An exchange has one at a time: Unfinished becomes any of the later ones, Stored
-// becomes Replayed.
+// and Moved become Replayed, and Moved also what became of it if it came back.
 const (
-	Unfinished Outcome = iota // this host executes it now
-	Stored                    // the peer executed it, and its reply is kept here
-	Delivered                 // executed here; the reply was written whole
-	Replayed                  // the stored reply was finished here after a takeover
-	Reexecuted                // executed here after a takeover, though the lost host may have executed it
-	Executed                  // executed here after a takeover, for the first time as far as is known
-	Refused                   // answered by a status made here, for want of the upstream's reply
-	Dropped                   // the client went away before its reply was written
-	Silenced                  // this host was fenced or stopped, or could not store the reply
+	Unfinished  Outcome = iota // this host executes it now
+	Stored                     // the peer executed it, and its reply is kept here
+	Delivered                  // executed here; the reply was written whole
+	Replayed                   // the stored reply was finished here after a takeover
+	Reexecuted                 // executed here after a takeover, though the lost host may have executed it
+	Executed                   // executed here after a takeover, for the first time as far as is known
+	Refused                    // answered by a status made here, for want of the upstream's reply
+	Dropped                    // the client went away before its reply was written
+	Silenced                   // this host was fenced or stopped, or could not store the reply
+	Moved                      // the upstream here failed it, and the peer was given it
+	Unprotected                // passed through whole, without being stored
+	Truncated                  // the reply had begun and could not be finished; the connection was ended within it
 )
 
 // String returns the word of the ledger for it.
 func (o Outcome) String() string {
 	return [...]string{"unfinished", "stored", "delivered", "replayed", "re-executed", "executed",
-		"refused", "dropped", "silenced"}[o]
+		"refused", "dropped", "silenced", "moved", "unprotected", "truncated"}[o]
 }
 
 // Site is who had the upstream execute an exchange.
@@ -52,7 +55,7 @@ type Exchange struct {
 	Method, Path string
 	Status       int   // of the reply; 0: there is none
 	Bytes        int64 // of the reply, head included
-	Attempt      int   // that the upstream was told: 1, or 2 if the lost host may have executed it; 0: not asked here
+	Attempt      int   // that the upstream was told: 1, or more if another may have executed it; 0: not asked here
 	Executed     Site
 	Outcome      Outcome
 	Epoch        uint64        // of the takeover that touched it; 0: none did

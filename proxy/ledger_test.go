@@ -283,6 +283,6 @@ func BenchmarkLedger(b *testing.B) {
 	for b.Loop() {
 		x.enter(r, 1, Here, Delivered)
 		x.row.status, x.row.bytes = 200, 1100
-		x.conclude(nil)
+		x.conclude(nil, nil)
 	}
 }

@@ -51,8 +51,12 @@ func (x *executor) outgoing(head *bytes.Buffer, r *request, attempt uint8) {
 		writeField(head, "Idempotency-Key", transactionID(x.flow.id, x.index))
 	}
 	writeField(head, "Ftgw-Attempt", strconv.Itoa(int(attempt)))
+	if r.upgrade != "" { // RFC 9110 §7.8
+		writeField(head, "Upgrade", r.upgrade)
+		head.WriteString("Connection: Upgrade\r\n")
+	}
 	r.header.list(kindTE, func(coding string) bool {
-		if equalFold(coding, "trailers") { // they come through, RFC 9110 §10.1.4
+		if equalFold(coding, "trailers") && r.upgrade == "" { // they come through, RFC 9110 §10.1.4
 			head.WriteString("TE: trailers\r\nConnection: TE\r\n")
 			return false
 		}

@@ -25,8 +25,9 @@ const (
 // committed. Records may come before their connection is accepted here. A record that is
 // stored already is taken and forgotten. It is safe for concurrent use.
 func (s *Server) OpenRecord(r Record) (Sink, error) {
-	counted := r.Kind == replication.KindInterim || r.Kind == replication.KindHandOver
-	if r.Kind < replication.KindReply || r.Kind > replication.KindHandOver || r.Size < 0 || !counted && r.Interim != 0 {
+	within := r.Kind == replication.KindInterim || r.Kind == replication.KindPart
+	counted := within || r.Kind.Gives()
+	if r.Kind < replication.KindReply || r.Kind > replication.KindPart || r.Size < 0 || !counted && r.Interim != 0 {
 		return nil, fmt.Errorf("proxy: record %d of %v: kind %d, interim %d, size %d make no record",
 			r.Index, r.Flow, r.Kind, r.Interim, r.Size)
 	}
@@ -38,7 +39,7 @@ func (s *Server) OpenRecord(r Record) (Sink, error) {
 		return &sink{record: r}, nil
 	}
 	k := &sink{flow: f, record: r}
-	if r.Kind == replication.KindReply || r.Kind == replication.KindInterim {
+	if r.Kind == replication.KindReply || within {
 		k.body = s.depot.newSpill()
 	}
 	return k, nil
@@ -54,7 +55,7 @@ func (s *Server) flowOf(r Record) (f *flow, repeated bool, err error) {
 		if last, ok := s.gone.find(r.Flow); ok && r.Index < last {
 			return nil, true, nil
 		}
-		if r.Index > 0 || r.Interim > 0 && r.Kind == replication.KindInterim || s.early >= maxEarly {
+		if r.Index > 0 || r.Interim > 0 && !r.Kind.Gives() || s.early >= maxEarly {
 			s.count.refused.Add(1)
 			return nil, false, fmt.Errorf("proxy: open record %d of %v: %w", r.Index, r.Flow, ErrNotHeld)
 		}

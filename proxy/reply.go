@@ -13,13 +13,14 @@ import (
 
 // wire is a reply as it goes to the client: head, body, tail. It implements io.ReaderAt.
 type wire struct {
-	pool   *pool
-	head   []byte // from the pool; a small body is part of it
-	body   *spill // may be nil
-	tail   []byte
-	status int
-	close  bool // the connection ends after it
-	own    bool // made here for want of the upstream's
+	pool    *pool
+	head    []byte // from the pool; a small body is part of it
+	body    *spill // may be nil
+	tail    []byte
+	status  int
+	inlined int64 // bytes of the body that stand behind the head
+	close   bool  // the connection ends after it
+	own     bool  // made here for want of the upstream's
 }
 
 const inlineBody = 32 << 10 // bodies up to here are copied behind the head, for one write
@@ -93,22 +94,7 @@ func (x *executor) makeWire(r *request, p *response, body *spill) *wire {
 	pool := &x.flow.s.depot.pool
 	w := &wire{pool: pool, body: body, status: p.status, close: r.close}
 	head := bytes.NewBuffer(pool.getSmall())
-	p.writeStatus(head)
-	dated, length := false, ""
-	for i := range p.header {
-		f := &p.header[i]
-		switch {
-		case f.kind == kindLength:
-			length, _, _ = strings.Cut(f.value, ",")
-		case f.passes(p):
-			dated = dated || f.kind == kindDate
-			writeField(head, f.name, f.value)
-		}
-	}
-	if !dated { // RFC 9110 §6.6.1
-		writeField(head, "Date", x.flow.s.clock.date(time.Now()))
-	}
-	writeVia(head, x.flow.s.cfg.Via, p.minor)
+	length := x.writeHead(head, p)
 	var before []byte
 	switch {
 	case p.status == http.StatusNoContent:
@@ -131,12 +117,34 @@ func (x *executor) makeWire(r *request, p *response, body *spill) *wire {
 	return w
 }
 
+// writeHead writes the head of the upstream's reply but for what frames it, and returns what the
+// upstream says of its length.
+func (x *executor) writeHead(head *bytes.Buffer, p *response) (length string) {
+	p.writeStatus(head)
+	dated := false
+	for i := range p.header {
+		f := &p.header[i]
+		switch {
+		case f.kind == kindLength:
+			length, _, _ = strings.Cut(f.value, ",")
+		case f.passes(p):
+			dated = dated || f.kind == kindDate
+			writeField(head, f.name, f.value)
+		}
+	}
+	if !dated && p.status >= 200 { // RFC 9110 §6.6.1
+		writeField(head, "Date", x.flow.s.clock.date(time.Now()))
+	}
+	writeVia(head, x.flow.s.cfg.Via, p.minor)
+	return length
+}
+
 // inline moves a small body behind the head.
 func (w *wire) inline() {
 	if w.body == nil || w.body.disk != nil || w.body.Len() > inlineBody {
 		return
 	}
-	w.head = append(append(w.head, w.body.mem...), w.tail...)
+	w.head, w.inlined = append(append(w.head, w.body.mem...), w.tail...), w.body.Len()
 	w.body.release()
 	w.body, w.tail = nil, nil
 }
@@ -166,10 +174,11 @@ func (x *executor) ownReply(r *request, f *fault, closing bool) *wire {
 	}
 	connectionField(head, minor, closing)
 	head.WriteString("\r\n")
-	if r == nil || r.method != http.MethodHead {
-		head.WriteString(text)
+	if r != nil && r.method == http.MethodHead {
+		text = ""
 	}
-	return &wire{pool: &x.flow.s.depot.pool, head: head.Bytes(), status: f.status, close: closing, own: true}
+	head.WriteString(text)
+	return &wire{pool: &x.flow.s.depot.pool, head: head.Bytes(), inlined: int64(len(text)), status: f.status, close: closing, own: true}
 }
 
 // clock is the present second as Date says it. It is safe for concurrent use.

@@ -12,10 +12,11 @@ type request struct {
 	minor                int    // of HTTP/1.x: 0 or 1
 	header               header
 	options              options
-	length               int64 // of the body; chunked and none as below
-	expect               bool  // the client waits for a 100
-	close                bool  // the connection ends after the reply
-	here                 bool  // to be answered by this host: Max-Forwards is used up
+	length               int64  // of the body; chunked and none as below
+	expect               bool   // the client waits for a 100
+	close                bool   // the connection ends after the reply
+	here                 bool   // to be answered by this host: Max-Forwards is used up
+	upgrade              string // protocols that the upstream may switch to; unprotected routes only
 
 	body    *spill // nil when empty
 	trailer header
@@ -91,11 +92,6 @@ func (r *request) expectations() error {
 
 // hasBody reports whether a body is to be read.
 func (r *request) hasBody() bool { return r.length > 0 || r.length == chunked }
-
-// safe reports whether the request may be sent twice without asking (RFC 9110 §9.2.1).
-func (r *request) safe() bool {
-	return r.method == http.MethodGet || r.method == http.MethodHead || r.method == http.MethodOptions
-}
 
 // clientKey returns the transaction ID that the client gave itself, if it did.
 func (r *request) clientKey() string {

@@ -1,7 +1,9 @@
 package proxy
 
 import (
+	"bufio"
 	"errors"
+	"io"
 	"net/http"
 	"strings"
 )
@@ -24,12 +26,12 @@ type response struct {
 
 // readResponse reads one head, of an interim reply too. Errors are a *fault, which says what is wrong
 // with it, or the connection's own.
-func (c *upconn) readResponse(method string) (*response, error) {
-	head := c.head[:0]
+func (x *executor) readResponse(br *bufio.Reader, method string) (*response, error) {
+	head := x.head[:0]
 	for {
 		start := len(head)
 		var err error
-		head, err = readLine(c.br, head, maxReplyHead)
+		head, err = readLine(br, head, maxReplyHead)
 		if errors.Is(err, errLong) {
 			return nil, bad("the reply's head is too large")
 		}
@@ -40,8 +42,8 @@ func (c *upconn) readResponse(method string) (*response, error) {
 			break
 		}
 	}
-	if c.head = head; cap(head) > 8<<10 {
-		c.head = nil
+	if x.head = head; cap(head) > 8<<10 {
+		x.head = nil
 	}
 	line, rest, _ := strings.Cut(string(head), "\n")
 	p, err := parseStatusLine(strings.TrimSuffix(line, "\r"))
@@ -93,18 +95,44 @@ func (p *response) lasts() bool {
 	return p.length != unframed && !p.options.close && (p.minor == 1 || p.options.keepAlive)
 }
 
-// readReply reads a reply's body into s.
-func (c *upconn) readReply(p *response, s *spill) error {
+// body returns a reader of a reply's body: io.EOF comes at its end, another error where it is not
+// whole. At the end p has its trailer.
+func (p *response) body(br *bufio.Reader) io.Reader {
 	switch p.length {
 	case unframed:
-		_, err := s.ReadFrom(c.br)
-		return err
+		return br
 	case chunked:
-		body := newChunks(c.br, -1, maxReplyHead, maxReplyFields)
-		_, err := s.ReadFrom(body)
-		p.trailer = body.trailer
-		return err
+		return &replyChunks{newChunks(br, -1, maxReplyHead, maxReplyFields), p}
 	default:
-		return readExactly(s, c.br, p.length)
+		return &exactly{br, p.length}
 	}
+}
+
+// replyChunks is a chunked body that gives its trailer to the reply.
+type replyChunks struct {
+	*chunkReader
+	of *response
+}
+
+func (b *replyChunks) Read(p []byte) (int, error) {
+	n, err := b.chunkReader.Read(p)
+	if err == io.EOF {
+		b.of.trailer = b.trailer
+	}
+	return n, err
+}
+
+// exactly reads so many bytes and no more.
+type exactly struct {
+	from io.Reader
+	left int64
+}
+
+func (b *exactly) Read(p []byte) (int, error) {
+	if b.left == 0 {
+		return 0, io.EOF
+	}
+	n, err := b.from.Read(p[:min(int64(len(p)), b.left)])
+	b.left -= int64(n)
+	return n, unexpected(err)
 }

@@ -17,6 +17,7 @@ type row struct {
 	began   time.Time
 	took    time.Duration
 	bytes   int64
+	payload int64 // bytes of the body, of a reply that is stored here, if there is an access log
 	epoch   uint64
 	status  int16
 	attempt uint8
@@ -100,19 +101,21 @@ func (l *ledger) touch(r *row) {
 	}
 }
 
-// replayed says that a stored reply is finished here.
-func (l *ledger) replayed(ticket uint64, now time.Time) {
+// replayed says that a stored reply is finished here, and returns its row if it is there still.
+func (l *ledger) replayed(ticket uint64, now time.Time) (row, bool) {
 	l.mu.Lock()
 	defer l.mu.Unlock()
 	if ticket == 0 || ticket+uint64(l.size) <= l.last {
 		l.forgotten++ // so many exchanges ended while this one's client read its reply
-		return
+		return row{}, false
 	}
 	r := &l.ring[(ticket-1)%uint64(l.size)]
-	if r.outcome == Stored {
+	if r.outcome == Stored || r.outcome == Moved {
 		r.outcome, r.took = Replayed, now.Sub(r.began)
 		l.touch(r)
+		return *r, true
 	}
+	return row{}, false
 }
 
 // takeover begins a new list of what was touched.

@@ -79,8 +79,8 @@ func TestNothingIsLogged(t *testing.T) {
 		for _, e := range all {
 			t.Run(e.title, func(t *testing.T) {
 				t.Parallel()
+				e.patient = 100 * time.Millisecond
 				cfg, _ := e.configured(t)
-				cfg.ResponseTimeout = 100 * time.Millisecond
 				cfg.Log = slog.New(slog.NewTextHandler(log, &slog.HandlerOptions{Level: slog.LevelDebug + 1}))
 				h := newHost(t, cfg, Executor, &link{})
 				c, _ := h.dial(t, asClient())

@@ -14,14 +14,13 @@ import (
 
 // Server is the proxy of one service on one host.
 type Server struct {
-	cfg       Config
-	flows     Flows
-	log       Log
-	upstreams upstreams
-	clock     clock
-	depot     depot
-	count     counters
-	ledger    ledger
+	cfg    Config
+	flows  Flows
+	log    Log
+	clock  clock
+	depot  depot
+	count  counters
+	ledger ledger
 
 	mu       sync.Mutex
 	table    map[rewrite.FlowID]*flow
@@ -67,7 +66,6 @@ func (s *Server) Serve(ctx context.Context, l *net.TCPListener) error {
 		cancel()
 		s.Abort()
 		owned.Wait()
-		s.upstreams.expire(time.Now().Add(idleUpstream)) // all of them
 	}()
 	stop := context.AfterFunc(ctx, func() { l.Close() })
 	defer stop()
@@ -107,7 +105,6 @@ func (s *Server) janitor(ctx context.Context) {
 			return
 		case now := <-t.C:
 			s.expire(now)
-			s.upstreams.expire(now.Add(-idleUpstream))
 		}
 	}
 }

@@ -16,6 +16,7 @@ type source struct {
 	total uint64 // bytes read from the socket in all
 	eof   bool   // the socket's end was read
 
+	live     bool          // reads last until somebody else ends them
 	deadline time.Time     // of the next socket reads; zero: patience after each call
 	patience time.Duration // longest silence
 
@@ -59,12 +60,14 @@ func (s *source) receive(p []byte) (int, error) {
 	if s.eof {
 		return 0, io.EOF
 	}
-	until := s.deadline
-	if until.IsZero() {
-		until = s.until(time.Now())
-	}
-	if err := s.conn.SetReadDeadline(until); err != nil {
-		return 0, err
+	if !s.live {
+		until := s.deadline
+		if until.IsZero() {
+			until = s.until(time.Now())
+		}
+		if err := s.conn.SetReadDeadline(until); err != nil {
+			return 0, err
+		}
 	}
 	n, err := s.conn.Read(p)
 	s.total += uint64(n)

@@ -30,7 +30,9 @@ func (f *flow) standby(ctx context.Context) ending {
 	}
 	if f.taken {
 		f.duty = Executor
-		setRTO(f.conn, rtoMinSpeaking)
+		if !f.silent {
+			setRTO(f.conn, rtoMinSpeaking)
+		}
 	}
 	return end
 }
@@ -83,8 +85,11 @@ func (f *flow) replay(ctx context.Context) ending {
 	for {
 		f.mu.Lock()
 		rec, ok := f.out.take()
-		if ok && rec.Kind == replication.KindHandOver {
+		if ok && rec.Kind.Gives() {
 			f.taken, f.given = true, false
+			if f.silent = rec.Kind == replication.KindMove; f.silent {
+				f.was = attempts{rec.Index, rec.Attempt, true}
+			}
 		}
 		promoted, lost, hole := f.promoted || f.taken, f.lost, len(f.out.waiting) > 0
 		f.mu.Unlock()
@@ -125,14 +130,19 @@ func (f *flow) deliver(rec stored) error {
 		f.lose()
 		return err
 	}
+	switch rec.Kind {
+	case replication.KindPart:
+		f.prefix = f.prefix.add(rec.body)
+	case replication.KindReply:
+		f.prefix = nil
+	}
 	f.mu.Lock()
 	defer f.mu.Unlock()
 	f.written += uint64(rec.Size)
 	switch {
 	case rec.Kind != replication.KindReply:
 	case f.promoted:
-		f.s.count.replayed.Add(1)
-		f.s.ledger.replayed(rec.body.row, time.Now())
+		f.replayed(rec.body.row)
 	default:
 		f.ends[f.nends%len(f.ends)] = f.written
 		f.tickets[f.nends%len(f.ends)] = rec.body.row
@@ -153,10 +163,12 @@ func (f *flow) commit(rec stored) error {
 		return fmt.Errorf("proxy: store record %d of %v: %w", rec.Index, f.id, ErrNotHeld)
 	}
 	switch rec.Kind {
+	case replication.KindPart:
+		f.parted(rec)
 	case replication.KindReply:
 		f.s.ledger.keep(f, rec)
 		f.held.trim(rec.RequestEnd)
-	case replication.KindHandOver:
+	case replication.KindHandOver, replication.KindMove:
 		f.held.trim(rec.RequestEnd)
 	}
 	f.out.put(rec)

@@ -4,37 +4,42 @@ import "sync/atomic"
 
 // Stats is what the server did and does. The first group counts since the start.
 type Stats struct {
-	Delivered  uint64 // replies that this host executed and wrote whole
-	Replayed   uint64 // stored replies that this host finished after a takeover
-	Reexecuted uint64 // requests executed again after a takeover: held, no stored reply
-	Failed     uint64 // exchanges without the upstream's reply: 5xx made here, or dropped
-	Refused    uint64 // records that could not be stored here
-	Unknown    uint64 // accepted connections of no known flow
-	Spills     uint64 // bodies that could not be kept; most often the disk was full
+	Delivered   uint64 // replies that this host executed and wrote whole
+	Replayed    uint64 // stored replies that this host finished after a takeover
+	Reexecuted  uint64 // requests executed again after a takeover: held, no stored reply
+	Moved       uint64 // exchanges that the upstream failed and the peer was given
+	Failed      uint64 // exchanges without the upstream's whole reply: 5xx made here, cut or dropped
+	Unprotected uint64 // replies that were passed through without being stored
+	Refused     uint64 // records that could not be stored here
+	Unknown     uint64 // accepted connections of no known flow
+	Spills      uint64 // bodies that could not be kept; most often the disk was full
 
 	Open     int // connections, standby ones included
 	Standby  int // connections of which this host is standby
 	Inflight int // exchanges that this host executes now
+	Alone    int // connections on which replies are, or were, passed through so
 	Held     int // standby connections with unanswered bytes: re-executed if the peer died now
 	Early    int // flows with records but no connection yet
 }
 
 type counters struct {
-	delivered, replayed, reexecuted, failed, refused, unknown atomic.Uint64
-	inflight                                                  atomic.Int64
+	delivered, replayed, reexecuted, moved, failed, unprotected, refused, unknown atomic.Uint64
+	inflight                                                                      atomic.Int64
 }
 
 // Stats returns the present numbers. It walks over all flows.
 func (s *Server) Stats() Stats {
 	st := Stats{
-		Delivered:  s.count.delivered.Load(),
-		Replayed:   s.count.replayed.Load(),
-		Reexecuted: s.count.reexecuted.Load(),
-		Failed:     s.count.failed.Load(),
-		Refused:    s.count.refused.Load(),
-		Unknown:    s.count.unknown.Load(),
-		Spills:     s.depot.failed.Load(),
-		Inflight:   int(s.count.inflight.Load()),
+		Delivered:   s.count.delivered.Load(),
+		Replayed:    s.count.replayed.Load(),
+		Reexecuted:  s.count.reexecuted.Load(),
+		Moved:       s.count.moved.Load(),
+		Failed:      s.count.failed.Load(),
+		Unprotected: s.count.unprotected.Load(),
+		Refused:     s.count.refused.Load(),
+		Unknown:     s.count.unknown.Load(),
+		Spills:      s.depot.failed.Load(),
+		Inflight:    int(s.count.inflight.Load()),
 	}
 	s.mu.Lock()
 	defer s.mu.Unlock()
@@ -42,9 +47,12 @@ func (s *Server) Stats() Stats {
 	st.Open = len(s.table) - s.early
 	for _, f := range s.table {
 		f.mu.Lock()
+		if f.unprotected && f.conn != nil {
+			st.Alone++
+		}
 		if f.duty == Standby && !f.promoted {
 			st.Standby++
-			if f.held.Len() > 0 {
+			if f.held.Len() > 0 || f.pending != nil {
 				st.Held++
 			}
 		}

@@ -7,7 +7,7 @@ import (
 )
 
 // order is a record's place within its flow: exchanges count up, and within one a handover comes
-// before the interims and these before the reply or the close.
+// before the interims, these before the parts, and all before the reply or the close.
 type order struct {
 	index uint64
 	sub   uint32
@@ -15,10 +15,12 @@ type order struct {
 
 func orderOf(r Record) order {
 	switch r.Kind {
-	case replication.KindHandOver:
+	case replication.KindHandOver, replication.KindMove:
 		return order{r.Index, 2 << 16}
 	case replication.KindInterim:
 		return order{r.Index, uint32(r.Interim)}
+	case replication.KindPart:
+		return order{r.Index, 3<<16 + uint32(r.Interim)}
 	}
 	return order{r.Index, 1 << 16}
 }
@@ -34,6 +36,7 @@ type stored struct {
 type outbox struct {
 	index    uint64 // the exchange that is next
 	interims uint16 // of that exchange, already taken
+	parts    uint16 // likewise
 	turn     uint16 // handovers of the flow so far, in either direction
 	closed   bool   // the closing record was taken
 	waiting  map[order]stored
@@ -45,10 +48,11 @@ func (o *outbox) has(r Record) bool {
 	if at.index < o.index || o.closed {
 		return true
 	}
-	if r.Kind == replication.KindHandOver {
+	if r.Kind.Gives() {
 		return r.Interim <= o.turn
 	}
-	if r.Kind == replication.KindInterim && at.index == o.index && r.Interim < o.interims {
+	if r.Kind == replication.KindInterim && at.index == o.index && r.Interim < o.interims ||
+		r.Kind == replication.KindPart && at.index == o.index && r.Interim < o.parts {
 		return true
 	}
 	_, ok := o.waiting[at]
@@ -74,12 +78,15 @@ func (o *outbox) take() (stored, bool) {
 	} else if s, ok = o.waiting[order{o.index, uint32(o.interims)}]; ok {
 		at.sub = uint32(o.interims)
 		o.interims++
+	} else if s, ok = o.waiting[order{o.index, 3<<16 + uint32(o.parts)}]; ok {
+		at.sub = 3<<16 + uint32(o.parts)
+		o.parts++
 	} else {
 		at.sub = 1 << 16
 		if s, ok = o.waiting[at]; !ok {
 			return stored{}, false
 		}
-		o.index, o.interims = o.index+1, 0
+		o.index, o.interims, o.parts = o.index+1, 0, 0
 		o.closed = s.Close || s.Kind == replication.KindClose
 	}
 	delete(o.waiting, at)
@@ -89,7 +96,7 @@ func (o *outbox) take() (stored, bool) {
 // handedOver reports whether a handover waits to be taken.
 func (o *outbox) handedOver() bool {
 	for _, s := range o.waiting {
-		if s.Kind == replication.KindHandOver {
+		if s.Kind.Gives() {
 			return true
 		}
 	}

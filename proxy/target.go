@@ -27,7 +27,7 @@ func (r *request) route() error {
 		return &fault{status: http.StatusNotImplemented, why: "no tunnels here"}
 	case r.method == http.MethodTrace:
 		// It would show a client what was added for the upstream alone.
-		return &fault{http.StatusMethodNotAllowed, "requests are not traced here", allowed}
+		return &fault{status: http.StatusMethodNotAllowed, why: "requests are not traced here", field: allowed}
 	case r.target[0] == '/':
 		return nil
 	case r.target == "*" && r.method == http.MethodOptions:

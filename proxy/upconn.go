@@ -4,132 +4,81 @@ import (
 	"bufio"
 	"context"
 	"errors"
-	"fmt"
+	"io"
 	"net"
-	"sync"
-	"syscall"
 	"time"
-
-	"golang.org/x/sys/unix"
-
-	"github.com/ftgw/ftgw/rewrite"
 )
 
-// upconn is a connection to the upstream. It is for one exchange at a time.
-type upconn struct {
-	net.Conn
-	br       *bufio.Reader
-	head     []byte        // reused
-	patience time.Duration // longest silence; 0: any
-	since    time.Time     // idle since then
-	expiry   *time.Timer   // of one that is a client's own, while idle
-	reused   bool          // it has carried an exchange before
-	began    bool          // something of this exchange's reply came
+// UpstreamConn is a connection to the web server that is lent to one exchange at a time, which ends
+// with Put or Discard, once. Reading and writing may be done by two goroutines, and Abort by any;
+// the rest is for one at a time.
+type UpstreamConn interface {
+	// Write sends. Like each read it fails, by a timeout, after the longest silence allowed.
+	io.Writer
+	// Reader buffers what the web server sends, and stays the connection's.
+	Reader() *bufio.Reader
+	// Live lifts the bound of silence until the exchange ends, and returns the socket, which is not
+	// read. Its deadlines are the caller's from then on.
+	Live() (net.Conn, error)
+	// Abort closes the connection under a Read or Write that waits.
+	Abort()
+	// MayRetry reports whether a request of that method, which failed with err, may be sent once
+	// more on another connection, a fresh one.
+	MayRetry(method string, err error) bool
+	// Again begins another exchange on a connection with a preface that its owner kept. If it
+	// reports false the connection cannot be used any more; Discard is due.
+	Again() bool
+	// Put keeps the connection for another exchange: the reply was read whole.
+	Put()
+	// Discard closes it.
+	Discard()
 }
 
-// Read implements io.Reader for br; each call has the upstream's whole patience.
-func (c *upconn) Read(p []byte) (int, error) {
-	c.extend()
-	n, err := c.Conn.Read(p)
-	c.began = c.began || n > 0
-	return n, err
+var errNoUpstream = errors.New("no way to the upstream is configured")
+
+// ownIdle is how long a connection that is one client's alone is kept. Most clients idle.
+const ownIdle = 3 * time.Second
+
+// own is such a connection, while it is idle.
+type own struct {
+	UpstreamConn
+	expiry *time.Timer // discards it
 }
 
-// extend gives the upstream its patience anew.
-func (c *upconn) extend() {
-	if c.patience > 0 {
-		c.SetDeadline(time.Now().Add(c.patience)) // fails on a closed connection only
+// connect returns a connection to the upstream. With the PROXY protocol it is this client
+// connection's alone.
+func (x *executor) connect(fresh bool) (UpstreamConn, error) {
+	cfg := &x.flow.s.cfg
+	if !cfg.ProxyProtocol {
+		return cfg.Connect(x.ctx, fresh, nil)
+	}
+	if c := x.takeOwn(); c != nil {
+		if !fresh && c.Again() {
+			return c, nil
+		}
+		c.Discard()
+	}
+	return cfg.Connect(x.ctx, true, proxyHeader(x.flow.id.Key))
+}
+
+// release keeps a connection for the next exchange.
+func (x *executor) release(c UpstreamConn) {
+	if x.flow.s.cfg.ProxyProtocol {
+		x.own = &own{c, time.AfterFunc(ownIdle, c.Discard)}
+	} else {
+		c.Put()
 	}
 }
 
-// alive reports whether an idle connection may be used again: it is open, and nothing came that
-// nobody asked for.
-func (c *upconn) alive() bool {
-	sc, ok := c.Conn.(syscall.Conn)
-	if !ok || c.br.Buffered() > 0 {
-		return false
-	}
-	var b [1]byte
-	quiet := false
-	err := control(sc, func(fd int) error {
-		_, _, err := unix.Recvfrom(fd, b[:], unix.MSG_PEEK|unix.MSG_DONTWAIT)
-		quiet = errors.Is(err, unix.EAGAIN)
+// takeOwn returns the connection that was kept, or nil if there is none any more.
+func (x *executor) takeOwn() UpstreamConn {
+	o := x.own
+	x.own = nil
+	if o == nil || !o.expiry.Stop() {
 		return nil
-	})
-	return err == nil && quiet
-}
-
-const (
-	maxIdleUpstream = 1024
-	// Shorter than servers keep idle connections, so that few requests meet a closing one.
-	idleUpstream = 3 * time.Second
-)
-
-// upstreams keeps the connections to the upstream that are idle. It is safe for concurrent use.
-type upstreams struct {
-	mu   sync.Mutex
-	idle []*upconn // longest idle first
-}
-
-// get returns the connection that was used last, or nil if none is fit.
-func (u *upstreams) get() *upconn {
-	for {
-		u.mu.Lock()
-		last := len(u.idle) - 1
-		if last < 0 {
-			u.mu.Unlock()
-			return nil
-		}
-		c := u.idle[last]
-		u.idle[last], u.idle = nil, u.idle[:last]
-		u.mu.Unlock()
-		if time.Since(c.since) < idleUpstream && c.alive() {
-			return c
-		}
-		c.Close()
 	}
+	return o.UpstreamConn
 }
 
-// put takes a connection whose exchange has ended.
-func (u *upstreams) put(c *upconn) {
-	c.since, c.reused, c.began = time.Now(), true, false
-	u.mu.Lock()
-	defer u.mu.Unlock()
-	if len(u.idle) < maxIdleUpstream {
-		u.idle = append(u.idle, c)
-		return
-	}
-	c.Close()
-}
-
-// expire closes the connections that are idle since before then.
-func (u *upstreams) expire(then time.Time) {
-	u.mu.Lock()
-	defer u.mu.Unlock()
-	n := 0
-	for n < len(u.idle) && u.idle[n].since.Before(then) {
-		u.idle[n].Close()
-		n++
-	}
-	u.idle = append(u.idle[:0], u.idle[n:]...)
-	clear(u.idle[len(u.idle):cap(u.idle)])
-}
-
-// dialUpstream makes a connection. With the PROXY protocol it is one client's alone.
-func dialUpstream(ctx context.Context, cfg *Config, id rewrite.Key) (*upconn, error) {
-	d := net.Dialer{Timeout: cfg.ConnectTimeout}
-	conn, err := d.DialContext(ctx, "tcp", cfg.Upstream)
-	if err != nil {
-		return nil, err
-	}
-	c := &upconn{Conn: conn, patience: max(0, cfg.ResponseTimeout)}
-	c.br = bufio.NewReaderSize(c, 8<<10)
-	if cfg.ProxyProtocol {
-		c.extend()
-		if _, err := conn.Write(proxyHeader(id)); err != nil {
-			conn.Close()
-			return nil, fmt.Errorf("send the PROXY header: %w", err)
-		}
-	}
-	return c, nil
-}
+// noConnect stands for Config.Connect where there is none.
+func noConnect(context.Context, bool, []byte) (UpstreamConn, error) { return nil, errNoUpstream }

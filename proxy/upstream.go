@@ -12,58 +12,38 @@ import (
 
 const syncBody = 64 << 10 // bodies up to here are sent before the reply is read
 
-// ask has the upstream execute r and returns its whole reply, or a *fault that tells the failure.
-func (x *executor) ask(r *request, attempt uint8) (*wire, error) {
-	for {
-		c, err := x.connect()
+// taker does what is to be done with a reply of which the head was read, and returns what is left
+// to deliver, or nil.
+type taker func(c UpstreamConn, r *request, p *response) (*wire, error)
+
+// ask has the upstream execute r and returns what take makes of its reply, or a *fault that tells
+// the failure.
+func (x *executor) ask(r *request, attempt uint8, take taker) (*wire, error) {
+	begin := time.Now()
+	defer func() { x.asked += time.Since(begin) }()
+	for fresh := false; ; fresh = true {
+		x.was.tried = attempt
+		c, err := x.connect(fresh)
 		if err != nil {
 			return nil, x.upstreamFault("connecting to", err)
 		}
-		w, err := x.converse(c, r, attempt)
+		w, err := x.converse(c, r, attempt, take)
 		if err == nil {
 			return w, nil
 		}
-		c.Close()
-		if c.reused && !c.began && r.safe() && x.ctx.Err() == nil && !isTimeout(err) {
-			attempt = max(attempt, 2) // it closed an idle connection just then, or executed the request
-			continue
+		again := x.ctx.Err() == nil && c.MayRetry(r.method, err)
+		c.Discard()
+		if !again {
+			return nil, x.upstreamFault("asking", err)
 		}
-		return nil, x.upstreamFault("asking", err)
-	}
-}
-
-// connect returns a connection to the upstream.
-func (x *executor) connect() (*upconn, error) {
-	s := x.flow.s
-	if c := x.own; c != nil {
-		x.own = nil
-		if c.expiry.Stop() && c.alive() {
-			return c, nil
-		}
-		c.Close()
-	} else if !s.cfg.ProxyProtocol {
-		if c := s.upstreams.get(); c != nil {
-			return c, nil
-		}
-	}
-	return dialUpstream(x.ctx, &s.cfg, x.flow.id.Key)
-}
-
-// release keeps a connection for the next exchange.
-func (x *executor) release(c *upconn) {
-	if x.flow.s.cfg.ProxyProtocol {
-		c.reused, c.began = true, false
-		c.expiry = time.AfterFunc(idleUpstream, func() { c.Close() }) // most clients idle
-		x.own = c
-	} else {
-		x.flow.s.upstreams.put(c)
+		attempt = max(attempt, 2) // it closed an idle connection just then, or executed the request
 	}
 }
 
 // converse carries out one exchange on c and then keeps c, or has closed it. After an error c is
 // the caller's.
-func (x *executor) converse(c *upconn, r *request, attempt uint8) (*wire, error) {
-	stop := context.AfterFunc(x.ctx, func() { c.Close() })
+func (x *executor) converse(c UpstreamConn, r *request, attempt uint8, take taker) (*wire, error) {
+	stop := context.AfterFunc(x.ctx, c.Abort)
 	defer stop()
 	var failed error
 	sent := make(chan struct{})
@@ -72,28 +52,30 @@ func (x *executor) converse(c *upconn, r *request, attempt uint8) (*wire, error)
 		send()
 	} else {
 		go send()
-		defer func() {
-			if !done(sent) { // the reply came first: the rest is of no use
-				c.Close()
-				<-sent
-			}
-		}()
+	}
+	finish := func() (whole bool) {
+		if whole = done(sent); !whole { // the reply came first: the rest is of no use
+			c.Abort()
+			<-sent
+		}
+		return whole
 	}
 	p, err := x.receive(c, r)
 	if err != nil {
+		finish()
 		return nil, err
 	}
-	body := x.flow.s.depot.newSpill()
-	if err := c.readReply(p, body); err != nil {
-		body.release()
+	w, err := take(c, r, p)
+	whole := finish()
+	if err != nil {
 		return nil, err
 	}
-	if done(sent) && failed == nil && p.lasts() && c.br.Buffered() == 0 && stop() {
+	if whole && failed == nil && p.lasts() && c.Reader().Buffered() == 0 && stop() {
 		x.release(c)
 	} else {
-		c.Close()
+		c.Discard()
 	}
-	return x.makeWire(r, p, body), nil
+	return w, nil
 }
 
 func done(c <-chan struct{}) bool {
@@ -109,7 +91,7 @@ func done(c <-chan struct{}) bool {
 func (s *spill) small() bool { return s == nil || s.disk == nil && s.size <= syncBody }
 
 // send sends the request whole. An error is of interest only if no reply comes.
-func (x *executor) send(c *upconn, r *request, attempt uint8) error {
+func (x *executor) send(c UpstreamConn, r *request, attempt uint8) error {
 	p := &x.flow.s.depot.pool
 	head := bytes.NewBuffer(p.getSmall())
 	x.outgoing(head, r, attempt)
@@ -124,8 +106,7 @@ func (x *executor) send(c *upconn, r *request, attempt uint8) error {
 		head.Write(r.body.mem)
 		head.Write(after)
 	}
-	c.extend()
-	if _, err := c.Conn.Write(head.Bytes()); err != nil || r.body.small() {
+	if _, err := c.Write(head.Bytes()); err != nil || r.body.small() {
 		return err
 	}
 	buf := p.getLarge()
@@ -133,35 +114,35 @@ func (x *executor) send(c *upconn, r *request, attempt uint8) error {
 	for at := int64(0); at < r.body.Len(); {
 		n, err := r.body.ReadAt(buf, at)
 		if n == 0 && err != nil {
-			c.Close()
+			c.Abort()
 			return err
 		}
-		c.extend()
-		if _, err := c.Conn.Write(buf[:n]); err != nil {
+		if _, err := c.Write(buf[:n]); err != nil {
 			return err
 		}
 		at += int64(n)
 	}
-	c.extend()
-	_, err := c.Conn.Write(after)
+	_, err := c.Write(after)
 	return err
 }
 
 const maxUpstreamInterims = 1000 // an upstream that sends more is taken for broken
 
 // receive reads the head of the reply and passes on the interim replies before it.
-func (x *executor) receive(c *upconn, r *request) (*response, error) {
+func (x *executor) receive(c UpstreamConn, r *request) (*response, error) {
 	for range maxUpstreamInterims {
-		p, err := c.readResponse(r.method)
+		p, err := x.readResponse(c.Reader(), r.method)
 		if err != nil {
 			return nil, err
 		}
 		switch {
+		case p.status == http.StatusSwitchingProtocols && r.upgrade != "":
+			return p, nil
 		case p.status == http.StatusSwitchingProtocols:
 			return nil, bad("it switched protocols unasked")
 		case p.status >= 200:
 			return p, nil
-		case r.minor == 0 || x.interim.next >= maxInterims:
+		case r.minor == 0 || x.interim.next >= maxInterims || x.prefix != nil:
 		case p.status == http.StatusContinue && r.expect: // said already
 		default:
 			if err := x.sendInterim(p, true); err != nil {
@@ -174,8 +155,11 @@ func (x *executor) receive(c *upconn, r *request) (*response, error) {
 
 // upstreamFault says to the log what failed and returns what the client gets.
 func (x *executor) upstreamFault(doing string, err error) error {
-	if x.ctx.Err() != nil || errors.Is(err, errDropped) {
+	switch {
+	case x.ctx.Err() != nil || errors.Is(err, errDropped):
 		return errDropped
+	case errors.Is(err, errCut):
+		return err
 	}
 	s := x.flow.s
 	var f *fault
@@ -185,14 +169,16 @@ func (x *executor) upstreamFault(doing string, err error) error {
 	}
 	s.cfg.Log.Warn(doing+" the upstream failed; is it running?",
 		"upstream", s.cfg.Upstream, "flow", x.flow.id, "index", x.index, "err", err)
-	switch {
-	case errors.Is(err, errSpill):
+	if errors.Is(err, errSpill) {
 		return fmt.Errorf("reply: %w", err)
-	case errors.As(err, &late) && late.Timeout():
-		return &fault{status: http.StatusGatewayTimeout, why: "the web server did not answer in time"}
-	case f != nil:
-		return &fault{status: http.StatusBadGateway, why: "the web server's answer is malformed"}
-	default:
-		return &fault{status: http.StatusBadGateway, why: "the web server did not answer"}
 	}
+	s.cfg.UpstreamFailed(err)
+	told := &fault{status: http.StatusBadGateway, why: "the web server did not answer", upstream: true}
+	switch {
+	case errors.As(err, &late) && late.Timeout():
+		told.status, told.why = http.StatusGatewayTimeout, "the web server did not answer in time"
+	case f != nil:
+		told.why = "the web server's answer is malformed"
+	}
+	return told
 }

@@ -53,7 +53,7 @@
 //	6     Epoch        control  number u64, epoch u64, against bool, owner string
 //	7     Leave        control  number u64
 //	16    RecordBegin  bulk     stream u64, epoch u64, record, request end u64, size u63,
-//	                            close bool
+//	                            close bool, attempt u8
 //	17    RecordPart   bulk     stream u64, bytes (at least one)
 //	18    RecordEnd    bulk     stream u64, CRC-32C u32 of all parts
 //	19    RecordAbort  bulk     stream u64

@@ -23,6 +23,10 @@ const (
 	// reply nothing but interims went out, and the receiver executes it anew. Attempt says how
 	// often it was tried. The receiver does not move it a second time.
 	KindMove RecordKind = 5
+	// KindPart is a piece of a reply that is too long to be stored whole before its first byte goes
+	// out; the first one has the head. Interim counts them, from 0. A KindReply with the rest
+	// follows, and only that answers the request.
+	KindPart RecordKind = 6
 )
 
 // Gives reports whether a record makes its receiver the executor of the flow.
@@ -33,7 +37,7 @@ type RecordKey struct {
 	Flow    rewrite.FlowID
 	Index   uint64 // of the exchange in the flow, from 0
 	Kind    RecordKind
-	Interim uint16 // which of the exchange's interim records, from 0; else 0
+	Interim uint16 // which of the exchange's interim records or parts, from 0, or of the flow's handovers; else 0
 }
 
 // Record describes what the speaker will write to the client (DESIGN §4).
@@ -80,7 +84,7 @@ func (k RecordKey) append(dst []byte) []byte {
 func (p *parser) recordKey() RecordKey {
 	return RecordKey{
 		Flow: p.flow(), Index: p.u64(),
-		Kind:    RecordKind(p.enum("kind of record", uint8(KindReply), uint8(KindMove))),
+		Kind:    RecordKind(p.enum("kind of record", uint8(KindReply), uint8(KindPart))),
 		Interim: p.u16(),
 	}
 }

@@ -72,7 +72,7 @@ var (
 func (e exchanges) Store(ctx context.Context, r proxy.Record, body io.ReaderAt) error {
 	d := e.g.n.data
 	alone := func() error {
-		if r.Kind == replication.KindHandOver {
+		if r.Kind.Gives() {
 			return errNotMoved
 		}
 		return nil
@@ -87,12 +87,15 @@ func (e exchanges) Store(ctx context.Context, r proxy.Record, body io.ReaderAt) 
 	err := e.g.link().Store(ctx, r, body)
 	switch {
 	case errors.Is(err, link.ErrAbandoned):
-		return alone() // this host has claimed: the peer is dead or will fence itself
+		if r.Kind.Gives() {
+			return proxy.ErrPeerLost
+		}
+		return nil // this host has claimed: the peer is dead or will fence itself
 	case errors.Is(err, link.ErrRefused) && e.g.dir.outdated():
 		<-ctx.Done()
 		return ctx.Err()
 	case errors.Is(err, link.ErrRefused), errors.Is(err, link.ErrFailed):
-		if r.Kind == replication.KindHandOver {
+		if r.Kind.Gives() {
 			return errNotMoved
 		}
 		if !d.simplify(r.Flow) {

@@ -20,6 +20,7 @@ import (
 	"github.com/ftgw/ftgw/rewrite"
 	"github.com/ftgw/ftgw/sockdiag"
 	"github.com/ftgw/ftgw/takeover"
+	"github.com/ftgw/ftgw/upstream"
 	"github.com/ftgw/ftgw/witness"
 )
 
@@ -42,6 +43,7 @@ type group struct {
 
 	draining atomic.Bool        // hands over: connections that only this host holds must end
 	ending   atomic.Bool        // ends the service here: all connections must end
+	serve    []atomic.Bool      // which nodes say that their web servers are well, by index
 	held     []*rewrite.Outcome // between Promote and ReleaseHeld; the director's goroutine only
 }
 
@@ -50,7 +52,8 @@ type service struct {
 	cfg      config.Service
 	proxy    *proxy.Server
 	listener *net.TCPListener
-	upstream upstreamHealth
+	pool     *upstream.Pool   // of connections to the web server
+	health   *upstream.Health // of the web server
 }
 
 // placeGroups makes the groups that name this node, in the order of the config file.
@@ -62,9 +65,14 @@ func placeGroups(n *node) ([]*group, error) {
 			continue
 		}
 		g := &group{n: n, name: c.Name, ordinal: ordinal, nodes: c.Nodes, index: index,
-			log: n.log.With("group", c.Name), links: make([]*link.Link, len(c.Nodes))}
+			log: n.log.With("group", c.Name), links: make([]*link.Link, len(c.Nodes)), serve: make([]atomic.Bool, len(c.Nodes))}
 		for _, s := range c.Services {
-			g.services = append(g.services, &service{cfg: s})
+			v := &service{cfg: s}
+			var err error
+			if v.health, err = g.newHealth(v); err != nil {
+				return nil, err
+			}
+			g.services = append(g.services, v)
 		}
 		if index == 0 {
 			g.peer.Store(1) // as the machine begins
@@ -145,11 +153,16 @@ func (g *group) buildService(ctx context.Context, v *service, undo *undoList) er
 	}
 	undo.add(func() error { l.Close(); return nil })
 	v.listener = l
-	v.proxy = proxy.New(proxy.Config{Upstream: c.Upstream, Memory: int64(n.cfg.Limits.BodyMemory),
+	settings := proxy.Config{Memory: int64(n.cfg.Limits.BodyMemory),
 		Ledger: n.cfg.Limits.Ledger, Epoch: func() uint64 { return uint64(g.dir.epoch()) },
 		SpillDir: n.cfg.StateDir, Permit: g.permit, TurnOver: g.turnOver, TurnOverIdle: n.cfg.Timing.TurnOver,
-		ResponseTimeout: c.UpstreamTimeout, IdleTimeout: c.IdleTimeout,
-		Node: n.self.Name, Log: g.log}, flows{n.data}, exchanges{g})
+		Mode:    func(_, path string) config.Mode { return c.Mode(path) },
+		MayMove: g.mayMove, UpstreamFailed: v.health.Report,
+		Node: n.self.Name, Log: g.log}
+	if err := g.httpConfig(v, &settings); err != nil {
+		return err
+	}
+	v.proxy = proxy.New(settings, flows{n.data}, exchanges{g})
 	n.data.addService(rewrite.Service{Advertised: c.Advertised, Forward: forward, Peer: g.clonesTo(v),
 		MSS: uint16(n.kernel.MTU - 40), Scale: windowScale},
 		&lane{news: peerLink{g}, life: g.dir, awake: g.dir.awake})
@@ -168,9 +181,10 @@ func (g *group) parts(part func(func(context.Context) error)) {
 		part(g.witness.Run)
 	}
 	for _, v := range g.services {
-		part(func(ctx context.Context) error { return v.proxy.Serve(ctx, v.listener) })
-		part(v.checkUpstream)
+		part(v.serve)
+		part(v.health.Run)
 	}
+	part(g.keepHealthy)
 }
 
 // post hands an event to the group's director.

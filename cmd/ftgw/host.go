@@ -1,7 +1,6 @@
 package main
 
 import (
-	"context"
 	"errors"
 	"fmt"
 	"log/slog"
@@ -11,8 +10,6 @@ import (
 	"slices"
 	"strconv"
 	"strings"
-	"sync/atomic"
-	"time"
 
 	"golang.org/x/sys/unix"
 
@@ -94,34 +91,6 @@ func (u *undoList) run(log *slog.Logger) {
 	for _, f := range slices.Backward(*u) {
 		if err := f(); err != nil && !errors.Is(err, net.ErrClosed) {
 			log.Warn("cleaning up", "error", err)
-		}
-	}
-}
-
-// upstreamHealth is whether the web server took the latest connection.
-type upstreamHealth struct{ failing atomic.Bool }
-
-func (h *upstreamHealth) String() string {
-	if h.failing.Load() {
-		return "failing"
-	}
-	return "healthy"
-}
-
-// checkUpstream connects to the web server every second.
-func (v *service) checkUpstream(ctx context.Context) error {
-	const every = time.Second
-	dialer := net.Dialer{Timeout: every}
-	for {
-		conn, err := dialer.DialContext(ctx, "tcp", v.cfg.Upstream)
-		if err == nil {
-			conn.Close()
-		}
-		v.upstream.failing.Store(err != nil)
-		select {
-		case <-ctx.Done():
-			return nil
-		case <-time.After(every):
 		}
 	}
 }

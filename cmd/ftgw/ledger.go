@@ -109,6 +109,9 @@ was under way then, and the first exchange after it on each connection of the lo
   executed     executed here after a takeover, for the first time as far as is known
   refused      answered by a status made here: the request was malformed or the web server failed
   dropped      the client went away before its reply was written
+  moved        the web server here failed it, and the peer executes it; its reply passes here
+  unprotected  passed through whole on a route in that mode; nothing was stored
+  truncated    its reply had begun and could not be finished; the connection was ended within it
   silenced     this node was fenced or stopped meanwhile; the peer answers it
 
 The web server was told ATTEMPT as Ftgw-Attempt, and the exchange's transaction ID, which

@@ -29,6 +29,7 @@ func (n *node) status() Status {
 		for _, v := range g.services {
 			s.Services = append(s.Services, g.serviceStatus(v))
 		}
+		s.Warnings = append(s.Warnings, g.healthWarnings()...)
 	}
 	return s
 }
@@ -133,10 +134,10 @@ func (g *group) serviceStatus(v *service) ServiceStatus {
 	peer := g.nodes[st.Target].Name
 	s := ServiceStatus{Name: v.cfg.Name, Advertised: v.cfg.Advertised.String(), Role: st.Role.String(),
 		Mode: "simplex", Epoch: uint64(st.Epoch), Peer: peer, InSync: st.Paired && st.Mated && st.Session, Why: why(st),
-		Upstream: v.upstream.String(), LastTakeover: g.dir.record.lastTakeover(),
-		Flows: FlowCounts{Duplex: c.Duplex, Simplex: c.Simplex},
+		Upstream: v.health.State().Verdict.String(), UpstreamWhy: v.health.State().Reason, LastTakeover: g.dir.record.lastTakeover(),
+		Flows: FlowCounts{Duplex: c.Duplex, Simplex: c.Simplex, Unprotected: p.Alone},
 		Exchanges: ExchangeCounts{Delivered: p.Delivered, Replayed: p.Replayed,
-			Reexecuted: p.Reexecuted, Failed: p.Failed},
+			Reexecuted: p.Reexecuted, Moved: p.Moved, Unprotected: p.Unprotected, Failed: p.Failed},
 	}
 	if st.Paired {
 		s.Mode = "duplex"

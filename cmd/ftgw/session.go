@@ -39,7 +39,10 @@ func (g *group) hello(to int) replication.Hello {
 // beat is what it is told all the time.
 func (g *group) beat(to int) replication.Heartbeat {
 	st := g.dir.status.Load()
-	h := replication.Heartbeat{Epoch: uint64(st.Epoch), Role: wireRole(st.Role), Flags: replication.FlagServing}
+	h := replication.Heartbeat{Epoch: uint64(st.Epoch), Role: wireRole(st.Role)}
+	if g.serves() {
+		h.Flags |= replication.FlagServing
+	}
 	if st.Owner {
 		h.Flags |= replication.FlagOwner
 	}
@@ -87,6 +90,7 @@ func (s *session) ofPeer() bool { return s.from == s.g.target() }
 
 func (s *session) Down(err error, reset bool) {
 	s.g.log.Info("session down", "node", s.g.nodes[s.from].Name, "error", err, "reset", reset)
+	s.g.serve[s.from].Store(false)
 	s.g.post(takeover.Event{Kind: takeover.SessionDown, From: s.from})
 }
 
@@ -96,6 +100,7 @@ func (s *session) Heartbeat(h replication.Heartbeat) {
 	view := takeover.View{Epoch: takeover.Epoch(h.Epoch), Role: roleOf(h.Role),
 		Owner: h.Flags&replication.FlagOwner != 0, Paired: h.Flags&replication.FlagPaired != 0,
 		Chosen: h.Flags&replication.FlagChosen != 0, VoiceTurn: h.VoiceTurn, AddressTurn: h.AddressTurn}
+	s.g.serve[s.from].Store(h.Flags&replication.FlagServing != 0)
 	echo := time.Duration(0)
 	if h.Echo != 0 {
 		echo = time.Duration(h.Echo) + s.offset

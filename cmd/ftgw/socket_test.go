@@ -19,8 +19,8 @@ import (
 const designJSON = `{"node":"web-a","version":"1","peers":[{"name":"web-b","state":"alive","rtt_us":90}],` +
 	`"services":[{"name":"shop","advertised":"192.0.2.100:80","role":"primary","mode":"duplex",` +
 	`"owner":"web-b","epoch":3,"peer":"web-b","in_sync":true,"upstream":"healthy",` +
-	`"flows":{"duplex":12,"simplex":0},` +
-	`"exchanges":{"delivered":1042,"replayed":1,"reexecuted":2,"unprotected":0,"failed":0},` +
+	`"flows":{"duplex":12,"simplex":0,"unprotected":0},` +
+	`"exchanges":{"delivered":1042,"replayed":1,"reexecuted":2,"moved":0,"unprotected":0,"failed":0},` +
 	`"if_peer_died_now":{"survive":12,"lost":0,"reexecute":1},` +
 	`"last_takeover":{"epoch":3,"reason":"host_dead","at":"2026-01-02T03:04:05Z",` +
 	`"steps":[{"name":"promote","at_ms":0.25},{"name":"announce","at_ms":1.5}]}}],` +
@@ -34,8 +34,8 @@ web-b  alive  90µs
 SERVICE  ADVERTISED      ROLE     MODE    OWNER  EPOCH  PEER   IN SYNC  UPSTREAM
 shop     192.0.2.100:80  primary  duplex  web-b  3      web-b  yes      healthy
 
-SERVICE  FLOWS  SIMPLEX  DELIVERED  REPLAYED  REEXECUTED  FAILED  IF PEER DIED NOW
-shop     12     0        1042       1         2           0       12 survive, 0 lost, 1 executed again
+SERVICE  FLOWS  SIMPLEX  UNPROTECTED  DELIVERED  REPLAYED  REEXECUTED  MOVED  UNPROTECTED  FAILED  IF PEER DIED NOW
+shop     12     0        0            1042       1         2           0      0            0       12 survive, 0 lost, 1 executed again
 
 last takeover of shop: 2026-01-02T03:04:05Z, epoch 3, host_dead
   0.250 ms  promote

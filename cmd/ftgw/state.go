@@ -34,8 +34,10 @@ type ServiceStatus struct {
 	Epoch      uint64 `json:"epoch"`
 	Peer       string `json:"peer"`
 	InSync     bool   `json:"in_sync"`
-	Upstream   string `json:"upstream"`      // healthy or failing
-	Why        string `json:"why,omitempty"` // the node's last decision, or what it waits for
+	Upstream   string `json:"upstream"` // healthy, unhealthy or unknown, as this node finds its own web server
+	// UpstreamWhy is the reason for that.
+	UpstreamWhy string `json:"upstream_why,omitempty"`
+	Why         string `json:"why,omitempty"` // the node's last decision, or what it waits for
 
 	Flows     FlowCounts     `json:"flows"`
 	Exchanges ExchangeCounts `json:"exchanges"`
@@ -48,14 +50,18 @@ type ServiceStatus struct {
 type FlowCounts struct {
 	Duplex  int `json:"duplex"`
 	Simplex int `json:"simplex"`
+	// Unprotected are those of the simplex ones that this host holds alone because of a route in
+	// that mode.
+	Unprotected int `json:"unprotected"`
 }
 
 // ExchangeCounts are requests since the start, by what became of them.
 type ExchangeCounts struct {
 	Delivered   uint64 `json:"delivered"`
-	Replayed    uint64 `json:"replayed"`   // stored reply finished by the survivor
-	Reexecuted  uint64 `json:"reexecuted"` // executed by the survivor
-	Unprotected uint64 `json:"unprotected"`
+	Replayed    uint64 `json:"replayed"`    // stored reply finished by the survivor
+	Reexecuted  uint64 `json:"reexecuted"`  // executed by the survivor
+	Moved       uint64 `json:"moved"`       // given to the peer because the web server here failed
+	Unprotected uint64 `json:"unprotected"` // passed through without being stored
 	Failed      uint64 `json:"failed"`
 }
 

@@ -112,11 +112,11 @@ func writeStatus(out io.Writer, s Status) error {
 		fmt.Fprintf(w, "%s\t%s\t%s\t%s\t%s\t%d\t%s\t%s\t%s\n", v.Name, v.Advertised, v.Role, v.Mode,
 			orDash(v.Owner), v.Epoch, orDash(v.Peer), yesNo(v.InSync), orDash(v.Upstream))
 	}
-	fmt.Fprintf(w, "\nSERVICE\tFLOWS\tSIMPLEX\tDELIVERED\tREPLAYED\tREEXECUTED\tFAILED\tIF PEER DIED NOW\n")
+	fmt.Fprintf(w, "\nSERVICE\tFLOWS\tSIMPLEX\tUNPROTECTED\tDELIVERED\tREPLAYED\tREEXECUTED\tMOVED\tUNPROTECTED\tFAILED\tIF PEER DIED NOW\n")
 	for _, v := range s.Services {
-		fmt.Fprintf(w, "%s\t%d\t%d\t%d\t%d\t%d\t%d\t%d survive, %d lost, %d executed again\n", v.Name,
-			v.Flows.Duplex+v.Flows.Simplex, v.Flows.Simplex, v.Exchanges.Delivered, v.Exchanges.Replayed,
-			v.Exchanges.Reexecuted, v.Exchanges.Failed, v.IfDied.Survive, v.IfDied.Lost, v.IfDied.Reexecute)
+		fmt.Fprintf(w, "%s\t%d\t%d\t%d\t%d\t%d\t%d\t%d\t%d\t%d\t%d survive, %d lost, %d executed again\n", v.Name,
+			v.Flows.Duplex+v.Flows.Simplex, v.Flows.Simplex, v.Flows.Unprotected, v.Exchanges.Delivered, v.Exchanges.Replayed,
+			v.Exchanges.Reexecuted, v.Exchanges.Moved, v.Exchanges.Unprotected, v.Exchanges.Failed, v.IfDied.Survive, v.IfDied.Lost, v.IfDied.Reexecute)
 	}
 	for _, v := range s.Services {
 		writeTakeover(w, v)

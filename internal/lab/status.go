@@ -37,15 +37,22 @@ type ServiceStatus struct {
 	Peer   string `json:"peer"`
 	Epoch  uint64 `json:"epoch"`
 	InSync bool   `json:"in_sync"`
-	Flows  struct {
-		Duplex  int `json:"duplex"`
-		Simplex int `json:"simplex"`
+
+	Upstream    string `json:"upstream"`
+	UpstreamWhy string `json:"upstream_why"`
+
+	Flows struct {
+		Duplex      int `json:"duplex"`
+		Simplex     int `json:"simplex"`
+		Unprotected int `json:"unprotected"`
 	} `json:"flows"`
 	Exchanges struct {
-		Delivered  uint64 `json:"delivered"`
-		Replayed   uint64 `json:"replayed"`
-		Reexecuted uint64 `json:"reexecuted"`
-		Failed     uint64 `json:"failed"`
+		Delivered   uint64 `json:"delivered"`
+		Replayed    uint64 `json:"replayed"`
+		Reexecuted  uint64 `json:"reexecuted"`
+		Moved       uint64 `json:"moved"`
+		Unprotected uint64 `json:"unprotected"`
+		Failed      uint64 `json:"failed"`
 	} `json:"exchanges"`
 	LastTakeover *Takeover `json:"last_takeover"` // nil: this node has claimed nothing yet
 }

@@ -84,8 +84,11 @@ func Run(ctx context.Context, o Options) error {
 //	GET        /status/CODE?id=X
 //	GET        /cut?size=N&id=X[&chunked=1]    half of the reply, then the connection ends
 //	GET        /crash?id=X                     ends the process without a reply
+//	GET        /health                         empty, and in no journal
 //
-// delay waits before the reply, early sends a 103 first, close ends the connection.
+// delay waits before the reply, early sends a 103 first, close ends the connection. With
+// &on=HOST, cut and crash do so on that host alone, with &attempts=N up to that attempt; else
+// they reply as bytes does.
 func Handler(host string, journal *Journal) http.Handler {
 	a := app{host, journal}
 	mux := http.NewServeMux()
@@ -98,6 +101,7 @@ func Handler(host string, journal *Journal) http.Handler {
 	mux.HandleFunc("GET /status/{code}", a.status)
 	mux.HandleFunc("GET /cut", a.cut)
 	mux.HandleFunc("GET /crash", a.crash)
+	mux.HandleFunc("GET /health", func(w http.ResponseWriter, _ *http.Request) { w.WriteHeader(http.StatusNoContent) })
 	return mux
 }
 
@@ -194,8 +198,19 @@ func (a app) status(w http.ResponseWriter, r *http.Request) {
 	w.WriteHeader(code)
 }
 
+// spared reports whether a request that does harm is to do none here and now.
+func (a app) spared(r *http.Request) bool {
+	on, attempts := r.URL.Query().Get("on"), number(r, "attempts")
+	attempt, _ := strconv.ParseInt(r.Header.Get("Ftgw-Attempt"), 10, 64) // 0: asked by no gateway
+	return on != "" && on != a.host || attempts > 0 && attempt > attempts
+}
+
 // cut ends the connection within the reply.
 func (a app) cut(w http.ResponseWriter, r *http.Request) {
+	if a.spared(r) {
+		a.bytes(w, r, number(r, "size"), number(r, "delay"))
+		return
+	}
 	size := max(2, number(r, "size"))
 	if _, ok := a.begin(w, r, "", size); !ok {
 		return
@@ -210,6 +225,10 @@ func (a app) cut(w http.ResponseWriter, r *http.Request) {
 
 // crash is the request that kills whoever executes it.
 func (a app) crash(w http.ResponseWriter, r *http.Request) {
+	if a.spared(r) {
+		a.bytes(w, r, 256, 0)
+		return
+	}
 	if _, ok := a.begin(w, r, "", 0); ok {
 		os.Exit(3)
 	}
