@@ -43,7 +43,7 @@ Exit codes: 0 no mistake; 1 another node refuses this one; 2 mistakes in the fil
 				for _, spare := range s.Spares() {
 					fmt.Fprintf(out, ", spare %s", spare)
 				}
-				fmt.Fprintln(out)
+				fmt.Fprintf(out, "\n  %s\n", httpLine(cfg, s))
 			}
 			if w, there := cfg.Witness(); there {
 				fmt.Fprintf(out, "witness %s: takeovers need its grant\n", w.Name)

@@ -19,7 +19,11 @@ func (g *group) newHealth(v *service) (*upstream.Health, error) {
 	if err != nil {
 		return nil, fmt.Errorf("service %s: %w", c.Name, err)
 	}
-	h, err := upstream.NewHealth(upstream.HealthConfig{Address: address, Path: c.HealthPath,
+	var preface []byte
+	if c.ProxyProtocol {
+		preface = upstream.LocalPreface()
+	}
+	h, err := upstream.NewHealth(upstream.HealthConfig{Address: address, Path: c.HealthPath, Preface: preface,
 		Interval: c.HealthInterval, Timeout: c.HealthTimeout, Rise: c.HealthRise, Fall: c.HealthFall,
 		Changed: func(s upstream.State) {
 			log := g.log.Info

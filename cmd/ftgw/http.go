@@ -25,6 +25,13 @@ func (g *group) httpConfig(v *service, to *proxy.Config) error {
 	if to.Forwarding, err = forwarding(c.Forwarding); err != nil {
 		return fmt.Errorf("service %s: %w", c.Name, err)
 	}
+	access, err := g.n.accessLog(c)
+	if err != nil {
+		return err
+	}
+	if access != nil {
+		to.Access = access.Write
+	}
 	address, err := upstream.ParseAddress(c.Upstream)
 	if err != nil {
 		return fmt.Errorf("service %s: %w", c.Name, err)
@@ -64,4 +71,18 @@ func (v *service) serve(ctx context.Context) error {
 	defer owned.Wait()
 	defer end()
 	return v.proxy.Serve(ctx, v.listener)
+}
+
+// httpLine says in short what becomes of a service's requests.
+func httpLine(cfg *config.Config, s config.Service) string {
+	body, f := cfg.Limits.RequestBody.String(), s.Forwarding
+	if cfg.Limits.RequestBody == 0 {
+		body = "any"
+	}
+	log := "no access log"
+	if s.AccessLog != "" {
+		log = fmt.Sprintf("access log %s (%s)", s.AccessLog, s.AccessLogFormat)
+	}
+	return fmt.Sprintf("requests: head %v, body %s; X-Forwarded-For %s, -Proto %s, -Host %s, Forwarded %s; %s",
+		cfg.Limits.RequestHead, body, f.For, f.Proto, f.Host, f.Forwarded, log)
 }

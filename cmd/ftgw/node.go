@@ -15,6 +15,7 @@ import (
 
 	"golang.org/x/sync/errgroup"
 
+	"github.com/ftgw/ftgw/accesslog"
 	"github.com/ftgw/ftgw/config"
 	"github.com/ftgw/ftgw/membership"
 	"github.com/ftgw/ftgw/nfq"
@@ -55,6 +56,7 @@ type node struct {
 	epochs     epochFile
 	writes     chan epochWrite // to be put on disk, in order
 	workers    []worker
+	access     map[string]*accesslog.Writer // by the file's path
 
 	ctx      context.Context // of the run; cancels what the stages have begun
 	wg       sync.WaitGroup  // what the stages have begun
@@ -135,6 +137,7 @@ func (n *node) run(ctx context.Context) error {
 	all, run := errgroup.WithContext(context.WithoutCancel(ctx))
 	stopped, stop := context.WithCancel(run)
 	n.ctx = stopped
+	defer n.writeLogs(ctx)()
 	defer n.wg.Wait()
 	defer stop()
 	all.Go(func() error { // ends the run: in good order when that is asked for, at once when a part fails

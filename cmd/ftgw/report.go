@@ -122,6 +122,7 @@ func (n *node) drops() map[string]uint64 {
 		m["queue-socket-full"] += q.SocketFull
 		m["queue-unanswered"] += q.Unanswered
 	}
+	n.logDrops(m)
 	if s := n.port.Strangers(); s > 0 {
 		m["session-stranger"] = s
 	}

@@ -3,6 +3,9 @@ package main
 import (
 	"fmt"
 	"log/slog"
+	"os"
+	"os/signal"
+	"syscall"
 
 	"github.com/spf13/cobra"
 )
@@ -14,7 +17,9 @@ func runCommand() *cobra.Command {
 		Use:   "run",
 		Short: "Serve the advertised addresses of this node",
 		Long: `Run is the node: it takes its place in the cluster, serves the advertised addresses and
-takes over from its peer. On a witness it serves nothing and grants takeovers. It runs until SIGINT or SIGTERM and logs to standard error.
+takes over from its peer. On a witness it serves nothing and grants takeovers. It runs until
+SIGINT or SIGTERM and logs to standard error. SIGUSR1 has it open its access logs anew, as after
+log rotation moved them away.
 It needs root, or the capabilities NET_ADMIN, NET_RAW and NET_BIND_SERVICE.
 
 Exit codes: 0 ended by a signal; 1 failed; 2 the config file or the command line is wrong.`,
@@ -27,6 +32,9 @@ Exit codes: 0 ended by a signal; 1 failed; 2 the config file or the command line
 				return err
 			}
 			log := slog.New(slog.NewTextHandler(cmd.ErrOrStderr(), &slog.HandlerOptions{Level: level}))
+			rotated := make(chan os.Signal, 1) // never ends a node that has no logs, or none yet
+			signal.Notify(rotated, syscall.SIGUSR1)
+			defer signal.Stop(rotated)
 			run := runNode
 			if cfg.Self().Witness {
 				run = runWitness
