@@ -112,6 +112,7 @@ type Timing struct {
 // Limits bounds what clients can make a node hold.
 type Limits struct {
 	BodyMemory  Bytes `toml:"body_memory"`   // of one request or reply; more spills to state_dir
+	MaxReply    Bytes `toml:"max_reply"`     // stored before its first byte goes out; what is longer goes out in parts
 	MaxFlows    int   `toml:"max_flows"`     // connections of a node, all services together
 	MaxHalfOpen int   `toml:"max_half_open"` // unanswered SYNs of a node, below the kernel's backlog
 	QueueLength int   `toml:"queue_length"`  // packets waiting in one kernel queue

@@ -32,6 +32,7 @@ func Default() Config {
 		},
 		Limits: Limits{
 			BodyMemory:  1 << 20,
+			MaxReply:    64 << 20,
 			MaxFlows:    65536,
 			MaxHalfOpen: 1024,
 			QueueLength: 16384,

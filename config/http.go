@@ -92,14 +92,14 @@ func isToken(s string) bool {
 	})
 }
 
-// checkRequestLimits checks what bounds a request.
+// checkRequestLimits checks what bounds a request and its reply.
 func checkRequestLimits(f *findings, l Limits) {
 	for _, b := range []struct {
 		key          string
 		n, low, high Bytes
 	}{
 		{"request_line", l.RequestLine, 1 << 10, 1 << 20}, {"request_head", l.RequestHead, 1 << 10, 16 << 20},
-		{"request_body", l.RequestBody, 0, 1 << 50},
+		{"request_body", l.RequestBody, 0, 1 << 50}, {"max_reply", l.MaxReply, 64 << 10, 1 << 50},
 	} {
 		if key := "limits." + b.key; !f.has(key) && (b.n < b.low || b.n > b.high) {
 			f.add(key, fmt.Sprintf("choose %q to %q", b.low, b.high), "%s is out of range", b.n)
