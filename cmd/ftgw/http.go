@@ -18,6 +18,7 @@ func (g *group) httpConfig(v *service, to *proxy.Config) error {
 	c, l := v.cfg, g.n.cfg.Limits
 	to.MaxLine, to.MaxHeader, to.MaxFields = int(l.RequestLine), int(l.RequestHead), l.RequestFields
 	to.MaxBody = int64(cmp.Or(l.RequestBody, -1)) // 0 in the file is any, there the default
+	to.MaxReply = int64(l.MaxReply)
 	to.HeaderTimeout, to.BodyTimeout, to.IdleTimeout = c.HeadTimeout, c.BodyTimeout, c.IdleTimeout
 	to.BodyRate = int64(cmp.Or(c.BodyRate, -1))
 	to.Via, to.ProxyProtocol = c.Via, c.ProxyProtocol
