@@ -12,7 +12,7 @@ type Do uint8
 const (
 	Choose Do = iota // Node is the peer from now on; what concerned another one is over
 
-	// Asking. Answers come back as events; Node is the peer that is asked about.
+	// Asking. Answers come back as events; Node is the one that is asked about.
 
 	ProbeConnect    // a fresh connect to the peer's session port
 	ProbePeer       // one ARP request for the peer's own address
@@ -20,7 +20,7 @@ const (
 	ProbeAdvertised // one for the advertised address
 	WriteEpoch      // put Epoch on disk: EpochWritten or EpochWriteFailed follows
 	AskGrant        // ask the witness for Epoch after Base: Granted or Denied follows, or nothing
-	FencePeer       // run the peer's fence command for the claim of Epoch: PeerFenced or FenceFailed follows
+	FencePeer       // run the fence command of Node for the claim of Epoch: PeerFenced or FenceFailed follows
 	ReportSilent    // tell the witness that this node serves nothing under an epoch below Epoch
 
 	// Serving.
@@ -77,7 +77,7 @@ func (a Action) String() string {
 	case WriteEpoch, Promote, Duplex, AskGrant, FencePeer, ReportSilent:
 		fmt.Fprintf(&b, " epoch=%d", a.Epoch)
 	}
-	if a.Do == Choose {
+	if a.Do == Choose || a.Do == FencePeer {
 		fmt.Fprintf(&b, " node=%d", a.Node)
 	}
 	if a.Do == AskGrant {

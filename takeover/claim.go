@@ -10,9 +10,10 @@ type claim struct {
 	at    time.Duration // it was decided
 
 	granted bool // by the witness
-	fencing bool // the fence command runs
-	fenced  bool // and the peer is off
-	writing bool // the number is on its way to disk
+	fencing bool // the fence command of node victim runs
+	victim  int
+	fenced  []bool // which nodes are off
+	writing bool   // the number is on its way to disk
 }
 
 // cause is why voice and answers are withheld.
@@ -93,7 +94,7 @@ func (m *Machine) begin(why string, sure bool) {
 		base = m.seen // without flows to save, this node may claim after whatever was
 	}
 	m.seen = m.seen.Next(m.cfg.Index, m.cfg.Nodes)
-	m.claim = &claim{epoch: m.seen, why: why, sure: sure, at: m.now}
+	m.claim = &claim{epoch: m.seen, why: why, sure: sure, at: m.now, fenced: make([]bool, m.cfg.Nodes)}
 	m.adopt = 0
 	m.why = why
 	if m.cfg.Witness {

@@ -81,7 +81,7 @@ const (
 	Granted     // the witness grants Epoch to this node
 	Denied      // or does not: Epoch, Held, Against, Why
 	Superseded  // the witness granted Epoch to the peer
-	PeerFenced  // the fence command, for the claim of Epoch, powered the present peer off
+	PeerFenced  // the fence command of node From, for the claim of Epoch, powered it off
 	FenceFailed // or did not
 	Progress    // a client acknowledged more of a flow for which the peer speaks
 

@@ -32,22 +32,37 @@ func (m *Machine) advance() {
 			m.retry = m.now + m.cfg.SuspectAfter
 			m.callOff("no claim: the witness does not answer (" + c.why + ")")
 		}
-	case m.mustFence(c):
-		first := m.owner || !m.inPair() && m.listedFirst()
-		if !c.fencing && (first || m.now-c.at >= m.cfg.fenceHead()) {
-			c.fencing = true
-			m.do(Action{Do: FencePeer, Epoch: c.epoch, Node: m.target, Why: c.why})
-		}
 	default:
-		c.writing = true
-		m.do(Action{Do: WriteEpoch, Epoch: c.epoch, Why: c.why})
+		m.fenceOrWrite(c)
 	}
 }
 
-// mustFence reports whether the peer is still to be powered off. A process that is known to be
-// gone has left nothing that could speak.
-func (m *Machine) mustFence(c *claim) bool {
-	return m.cfg.Fences != nil && m.cfg.Fences[m.target] && !c.sure && !c.fenced
+// fenceOrWrite powers off the next node that is to be, or goes on with the number.
+func (m *Machine) fenceOrWrite(c *claim) {
+	i, there := m.toFence(c)
+	switch {
+	case !there:
+		c.writing = true
+		m.do(Action{Do: WriteEpoch, Epoch: c.epoch, Why: c.why})
+	case c.fencing && c.victim == i:
+	case m.owner, !m.inPair() && m.cfg.Index < i, m.now-c.at >= m.cfg.fenceHead():
+		c.fencing, c.victim = true, i
+		m.do(Action{Do: FencePeer, Epoch: c.epoch, Node: i, Why: c.why})
+	}
+}
+
+// toFence returns a node that is still to be powered off: the peer, and where this node is in no
+// pair any other that it does not hear, which may be serving. A process that is known to be gone
+// has left nothing that could speak. It reports false if there is none.
+func (m *Machine) toFence(c *claim) (int, bool) {
+	for i, command := range m.cfg.Fences {
+		n := &m.nodes[i]
+		silent := i == m.target && !c.sure || i != m.target && !m.inPair() && !n.up
+		if command && silent && i != m.cfg.Index && !n.dead && !c.fenced[i] {
+			return i, true
+		}
+	}
+	return 0, false
 }
 
 // granted books the witness' grant. From now on the peer has been told, and a sign of its life
@@ -80,14 +95,18 @@ func (m *Machine) superseded(e Epoch) {
 	}
 }
 
-// fenceAnswered books the end of the fence command.
-func (m *Machine) fenceAnswered(e Epoch, off bool) {
+// fenceAnswered books the end of the fence command of a node.
+func (m *Machine) fenceAnswered(ev Event, off bool) {
+	i := ev.From
+	if i == m.cfg.Index {
+		i = m.target
+	}
 	switch {
-	case m.claim == nil || m.claim.epoch != e:
+	case m.claim == nil || m.claim.epoch != ev.Epoch:
 	case off:
-		m.claim.fenced = true
+		m.claim.fenced[i] = true
 	default:
 		m.retry = m.now + m.cfg.fenceRetry()
-		m.callOff("no claim: the fence command failed, so the peer may still be serving (" + m.claim.why + ")")
+		m.callOff("no claim: a fence command failed, so its node may still be serving (" + m.claim.why + ")")
 	}
 }

@@ -16,6 +16,7 @@ type node struct {
 	peer
 	lost time.Duration // its session ended, 0 before the first
 	gone time.Duration // it was judged gone, 0: it was not, or has given a sign since
+	dead bool          // the last that it showed was R
 }
 
 // begin starts a session with the node.
@@ -55,11 +56,15 @@ func (m *Machine) about(ev Event) bool {
 	n := &m.nodes[i]
 	switch ev.Kind {
 	case Sign, SessionUp, PeerState:
-		n.gone = 0
+		n.gone, n.dead = 0, false
+	case Connected:
+		n.dead = false
 	case SessionDown:
 		n.lost = m.now
+	case Refused:
+		n.dead = true
 	case PeerLeaving:
-		n.gone = m.now
+		n.gone, n.dead = m.now, true
 	}
 	if i == m.target {
 		return true

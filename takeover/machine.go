@@ -137,9 +137,9 @@ func (m *Machine) take(ev Event) {
 	case Superseded:
 		m.superseded(ev.Epoch)
 	case PeerFenced:
-		m.fenceAnswered(ev.Epoch, true)
+		m.fenceAnswered(ev, true)
 	case FenceFailed:
-		m.fenceAnswered(ev.Epoch, false)
+		m.fenceAnswered(ev, false)
 	case Progress:
 		m.ev.progress = m.now
 	case Relinquish:

@@ -350,4 +350,3 @@ func (s *sim) act(h *host, a Action) {
 		s.postAt(h, s.now+20*time.Millisecond, Event{Kind: FenceDone})
 	}
 }
-

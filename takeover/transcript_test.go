@@ -116,7 +116,7 @@ func (w *world) command(words []string) {
 			case "witness":
 				c.Witness = true
 			case "fence":
-				c.Fences = []bool{true, true}
+				c.Fences = slices.Repeat([]bool{true}, c.Nodes)
 			default:
 				st.Epoch = w.epoch(word)
 			}
@@ -316,7 +316,7 @@ func (w *world) step(ev Event) {
 			if w.off == 0 {
 				kind = FenceFailed
 			}
-			w.queue = append(w.queue, Event{Now: w.now + max(w.off, 10*time.Millisecond), Kind: kind, Epoch: a.Epoch})
+			w.queue = append(w.queue, Event{Now: w.now + max(w.off, 10*time.Millisecond), Kind: kind, From: a.Node, Epoch: a.Epoch})
 		case Publish:
 			continue
 		}
