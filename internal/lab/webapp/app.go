@@ -78,15 +78,19 @@ func Run(ctx context.Context, o Options) error {
 
 // Handler returns the application:
 //
-//	GET, HEAD  /bytes?size=N&id=X[&delay=ms][&chunked=1][&early=1][&close=1]
+//	GET, HEAD  /bytes?size=N&id=X[&delay=ms][&chunked=1][&early=1][&close=1][&fixed=1]
 //	GET        /slow?ms=N&id=X
 //	POST, PUT  /upload?id=X[&delay=ms]
 //	GET        /status/CODE?id=X
 //	GET        /cut?size=N&id=X[&chunked=1]    half of the reply, then the connection ends
 //	GET        /crash?id=X                     ends the process without a reply
+//	GET        /events?ms=N&id=X[&n=N]         server-sent events, without end unless n says how many
+//	GET        /echo?id=X                      with Upgrade: echo, repeats what it is sent
+//	GET        /marked?size=N&id=X             the execution over and over, 26 letters and a line feed
 //	GET        /health                         empty, and in no journal
 //
-// delay waits before the reply, early sends a 103 first, close ends the connection. With
+// delay waits before the reply, early sends a 103 first, close ends the connection, fixed
+// replies with the same body each time. With
 // &on=HOST, cut and crash do so on that host alone, with &attempts=N up to that attempt; else
 // they reply as bytes does.
 func Handler(host string, journal *Journal) http.Handler {
@@ -101,6 +105,9 @@ func Handler(host string, journal *Journal) http.Handler {
 	mux.HandleFunc("GET /status/{code}", a.status)
 	mux.HandleFunc("GET /cut", a.cut)
 	mux.HandleFunc("GET /crash", a.crash)
+	mux.HandleFunc("GET /events", a.events)
+	mux.HandleFunc("GET /echo", a.echo)
+	mux.HandleFunc("GET /marked", a.marked)
 	mux.HandleFunc("GET /health", func(w http.ResponseWriter, _ *http.Request) { w.WriteHeader(http.StatusNoContent) })
 	return mux
 }
@@ -135,7 +142,9 @@ func (a app) bytes(w http.ResponseWriter, r *http.Request, size, delay int64) {
 		return
 	}
 	var seed [32]byte
-	rand.Read(seed[:])
+	if r.URL.Query().Get("fixed") == "" {
+		rand.Read(seed[:])
+	}
 	digest := sha256.New()
 	io.CopyN(digest, mrand.NewChaCha8(seed), size) // neither end can fail
 	hexDigest := hexOf(digest)
