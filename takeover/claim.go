@@ -120,6 +120,9 @@ func (m *Machine) epochWritten(e Epoch) {
 		m.carryOut()
 	case m.adopt != 0 && m.adopt == e && m.role == Joining:
 		m.epoch, m.adopt = e, 0
+	case m.adopt != 0 && m.adopt == e && m.role == Sole:
+		m.epoch, m.adopt = e, 0
+		m.do(Action{Do: Publish})
 	}
 }
 
@@ -135,7 +138,7 @@ func (m *Machine) epochWriteFailed(e Epoch) {
 func (m *Machine) carryOut() {
 	c, old, empty := m.claim, m.mate, m.role == Joining
 	m.claim, m.mate, m.mated, m.hold = nil, Boot{}, false, hold{}
-	m.role, m.owner, m.epoch, m.why = Sole, true, c.epoch, c.why
+	m.role, m.owner, m.epoch, m.why, m.fresh = Sole, true, c.epoch, c.why, empty
 	m.ev.gone = ""
 	m.ev.link = m.now // its patience with the gateway begins here
 	if old != (Boot{}) {

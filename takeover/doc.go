@@ -34,7 +34,8 @@
 // claims but two form a pair, or, if their kernels differ, the first in the list claims. Who hears
 // of anyone that serves at a higher epoch fences itself, by whatever way it hears, and so does a
 // half whose peer is in a pair with another one; but a number that only lies on the disk of a node
-// which serves nothing is history to all but its peer.
+// which serves nothing is history: to all but its peer, and to that as well if it serves alone and
+// all its flows began here.
 //
 // # Evidence
 //

@@ -65,7 +65,7 @@ func (m *Machine) sessionUp(ev Event) {
 	m.peer.begin(ev)
 	m.ev.gone = ""
 	m.sign()
-	m.learn(ev.Epoch)
+	m.told(ev.Epoch, false)
 	if ev.Boot != m.mate && ev.Epoch <= m.epoch {
 		m.hold.doubt = false // a new process says what is on its disk: no claim
 	}
@@ -85,7 +85,7 @@ func (m *Machine) peerState(ev Event) {
 	m.peer.says(ev.Peer)
 	m.ev.echo = max(m.ev.echo, min(ev.Echo, m.now))
 	m.sign()
-	m.learn(ev.Peer.Epoch)
+	m.told(ev.Peer.Epoch, ev.Peer.Role.serving())
 	if m.hold.cause == notHeld && m.now-m.ev.echo < m.cfg.HangTimeout {
 		m.hold.doubt = false
 	}
@@ -106,6 +106,21 @@ func (m *Machine) learn(e Epoch) {
 	}
 	if m.serving() {
 		m.fence("a higher epoch was claimed")
+	}
+}
+
+// told books the peer's epoch. To a survivor whose every flow began here, the number of a node that
+// serves nothing is history, whoever claimed it: nobody else ever had those flows. It takes the
+// number, so that the other one can join.
+func (m *Machine) told(e Epoch, serves bool) {
+	if serves || m.role != Sole || !m.fresh || e <= m.epoch {
+		m.learn(e)
+		return
+	}
+	m.seen = max(m.seen, e)
+	if m.claim == nil && m.adopt != e && m.now >= m.retry {
+		m.adopt = e
+		m.do(Action{Do: WriteEpoch, Epoch: e, Why: "the number of a node that serves nothing"})
 	}
 }
 

@@ -22,6 +22,7 @@ type Machine struct {
 	seen  Epoch // the highest known, tried ones included: the next claim is above it
 	mate  Boot  // the process this one is in duplex with
 	mated bool  // it has said so too
+	fresh bool  // of Sole: it claimed without flows, and shared none since
 
 	entered time.Duration // the pair
 	why     string

@@ -83,6 +83,7 @@ func (m *Machine) enter(role Role, owner bool) {
 	m.role, m.owner, m.mate, m.hold = role, owner, m.peer.boot, hold{}
 	m.mated, m.ev.gone = m.peer.view.Paired, ""
 	m.newBatons()
+	m.fresh = false
 	m.entered = m.now
 	m.why = "in duplex with the peer"
 	m.do(Action{Do: Duplex, Epoch: m.epoch, Boot: m.mate, Speaker: m.speaker(), Owner: owner})

@@ -150,7 +150,7 @@ func (s *session) Leave() { s.g.post(takeover.Event{Kind: takeover.PeerLeaving, 
 
 func (s *session) Epoch(e replication.Epoch) {
 	ev := takeover.Event{Kind: takeover.Sign, From: s.from}
-	if e.Against || s.from == s.g.target() { // what a spare has on its disk is no claim
+	if e.Against { // what else a node has on its disk its heartbeats say, with its role
 		ev.Epoch = takeover.Epoch(e.Epoch)
 	}
 	s.g.post(ev)
