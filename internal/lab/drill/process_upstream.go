@@ -5,6 +5,7 @@ import (
 	"errors"
 	"fmt"
 	"net/http"
+	"net/url"
 	"slices"
 	"sync"
 	"time"
@@ -14,27 +15,30 @@ import (
 	"github.com/ftgw/ftgw/internal/lab/client"
 )
 
-// upstreams returns the scenarios in which the web server fails: the request that it had gets
-// one error reply, the connection and the pair stay.
+// upstreams returns the scenarios in which the web server fails: the peer executes what it failed,
+// once, and the connections and the pair stay.
 func upstreams() []Scenario {
-	const ends = "; the client gets one 502 for it, its connection goes on and the pair stays"
 	return []Scenario{{
-		Name:  "process/upstream-killed",
-		About: "the primary's web server is killed with three requests under way, and started again later" + ends,
-		Run:   upstreamKilled,
+		Name: "process/upstream-killed",
+		About: "the primary's web server is killed with three requests under way, and started again later; " +
+			"the peer executes them and becomes primary, and nothing moves back",
+		Run: upstreamKilled,
 	}, {
-		Name:   "process/upstream-hung",
-		About:  "the primary's web server stands still; after upstream_timeout the client gets one 504, its connection goes on and the pair stays",
+		Name: "process/upstream-hung",
+		About: "the primary's web server stands still, but takes connections; after upstream_timeout the peer " +
+			"executes what it was asked, and the pair stays",
 		Config: lab.Config{Service: `upstream_timeout = "400ms"`},
 		Run:    upstreamHung,
 	}, {
-		Name:  "process/upstream-cut",
-		About: "the web server closes in the middle of a reply, of known length and chunked" + ends,
-		Run:   upstreamCut,
+		Name: "process/upstream-cut",
+		About: "the web server closes in the middle of a reply, of known length and chunked; the peer makes the " +
+			"reply, and where its server closes as well the client gets one 502 and its connection goes on",
+		Run: upstreamCut,
 	}, {
-		Name:  "process/killer-request",
-		About: "a request kills every web server that executes it" + ends,
-		Run:   killerRequest,
+		Name: "process/killer-request",
+		About: "a request kills every web server that executes it; it is tried on both hosts and no more, the " +
+			"client gets one 502, its connection goes on and the pair stays",
+		Run: killerRequest,
 	}}
 }
 
@@ -57,21 +61,33 @@ func (r *Round) refusals(status int, ids ...string) {
 	})
 }
 
-// stayed shows that the pair is as it was when the round began, and serves.
-func (r *Round) stayed(ctx context.Context, conns ...*client.Conn) error {
+// stayed shows that the pair has its roles, without a claim, and serves on the connections.
+func (r *Round) stayed(ctx context.Context, primary, backup *lab.Host, conns ...*client.Conn) error {
 	for i, c := range conns {
 		r.Report.Add(c.Do(ctx, client.Bytes(fmt.Sprintf("after%d", i), 5000)))
 	}
-	for h, role := range map[*lab.Host]string{r.Primary: "primary", r.Backup: "backup"} {
+	for h, role := range map[*lab.Host]string{primary: "primary", backup: "backup"} {
 		st, err := h.Status(ctx)
 		if err != nil {
 			return err
 		}
 		if s := st.Services[0]; s.Role != role || s.LastTakeover != nil && s.LastTakeover.At.After(r.begin) {
-			return fmt.Errorf("%s was %s and did not stay so: %+v", h.Name, role, s)
+			return fmt.Errorf("%s is not %s, or has claimed: %+v", h.Name, role, s)
 		}
 	}
 	return r.whole(ctx)
+}
+
+// well waits until both nodes find their web servers healthy.
+func (r *Round) well(ctx context.Context) error {
+	ctx, cancel := context.WithTimeout(ctx, duplexWait)
+	defer cancel()
+	for _, h := range []*lab.Host{r.A, r.B} {
+		if _, err := h.Await(ctx, "a healthy web server", func(s lab.ServiceStatus) bool { return s.Upstream == "healthy" }); err != nil {
+			return err
+		}
+	}
+	return nil
 }
 
 // app returns the web server's process on a host.
@@ -102,12 +118,15 @@ func closeAll(conns []*client.Conn) {
 }
 
 func upstreamKilled(ctx context.Context, r *Round) error {
+	if err := r.well(ctx); err != nil {
+		return err
+	}
 	conns, err := r.open(ctx, 4)
 	if err != nil {
 		return err
 	}
 	defer closeAll(conns)
-	ids, wait := r.ask(ctx, conns[:3], func(id string) client.Request { return client.Slow(id, time.Second) })
+	_, wait := r.ask(ctx, conns[:3], func(id string) client.Request { return client.Slow(id, time.Second) })
 	defer wait()
 	if err := Sleep(ctx, 150*time.Millisecond); err != nil {
 		return err
@@ -117,16 +136,26 @@ func upstreamKilled(ctx context.Context, r *Round) error {
 		return err
 	}
 	<-server.Done()
-	wait()
 	r.Report.Add(conns[3].Do(ctx, client.Bytes("without", 5000)))
-	r.refusals(http.StatusBadGateway, append(ids, "without")...)
+	wait()
+	waiting, cancel := context.WithTimeout(ctx, duplexWait)
+	defer cancel()
+	if _, err := r.Backup.Await(waiting, "the primary's part", func(s lab.ServiceStatus) bool { return s.Role == "primary" }); err != nil {
+		return err
+	}
 	if _, err := r.Primary.StartApp(r.program); err != nil {
 		return err
 	}
-	return r.stayed(ctx, conns...)
+	if err := r.well(ctx); err != nil {
+		return err
+	}
+	return r.stayed(ctx, r.Backup, r.Primary, conns...)
 }
 
 func upstreamHung(ctx context.Context, r *Round) error {
+	if err := r.well(ctx); err != nil {
+		return err
+	}
 	conns, err := r.open(ctx, 2)
 	if err != nil {
 		return err
@@ -141,42 +170,51 @@ func upstreamHung(ctx context.Context, r *Round) error {
 			return err
 		}
 	}
-	ids, wait := r.ask(ctx, conns, func(id string) client.Request { return client.Bytes(id, 5000) })
+	_, wait := r.ask(ctx, conns, func(id string) client.Request { return client.Bytes(id, 5000) })
 	wait()
-	r.refusals(http.StatusGatewayTimeout, ids...)
+	r.Rules.Once = false // it executes late what it was asked, for nobody
 	if err := server.Cont(); err != nil {
 		return err
 	}
 	r.Remark("it goes on")
-	return r.stayed(ctx, conns...)
+	return r.stayed(ctx, r.Primary, r.Backup, conns...)
 }
 
 func upstreamCut(ctx context.Context, r *Round) error {
+	if err := r.well(ctx); err != nil {
+		return err
+	}
 	conns, err := r.open(ctx, 2)
 	if err != nil {
 		return err
 	}
 	defer closeAll(conns)
-	query := ""
-	var all []string
-	for range 2 {
-		for _, size := range []int{1000, 3 << 20} {
-			r.Remark(fmt.Sprintf("the web server cuts replies of %d bytes%s", size, query))
-			c, err := r.Client.Dial(ctx)
-			if err != nil {
-				return err
+	var refused []string
+	for _, on := range []string{r.Primary.Name, ""} {
+		for _, chunked := range []string{"", "&chunked=1"} {
+			for _, size := range []int{1000, 3 << 20} {
+				r.Remark(fmt.Sprintf("the web server cuts replies of %d bytes, on host %q%s", size, on, chunked))
+				c, err := r.Client.Dial(ctx)
+				if err != nil {
+					return err
+				}
+				id := fmt.Sprintf("cut%d%s%s", size, on, chunked)
+				r.Report.Add(c.Do(ctx, client.Request{ID: id, Upload: -1,
+					Path: fmt.Sprintf("/cut?id=%s&size=%d&on=%s%s", url.QueryEscape(id), size, on, chunked)}))
+				if conns = append(conns, c); on == "" {
+					refused = append(refused, id)
+				}
 			}
-			id := fmt.Sprintf("cut%d%s", size, query)
-			r.Report.Add(c.Do(ctx, client.Request{ID: id, Path: fmt.Sprintf("/cut?id=x&size=%d%s", size, query), Upload: -1}))
-			conns, all = append(conns, c), append(all, id)
 		}
-		query = "&chunked=1"
 	}
-	r.refusals(http.StatusBadGateway, all...)
-	return r.stayed(ctx, conns...)
+	r.refusals(http.StatusBadGateway, refused...)
+	return r.stayed(ctx, r.Primary, r.Backup, conns...)
 }
 
 func killerRequest(ctx context.Context, r *Round) error {
+	if err := r.well(ctx); err != nil {
+		return err
+	}
 	conns, err := r.open(ctx, 3)
 	if err != nil {
 		return err
@@ -186,22 +224,27 @@ func killerRequest(ctx context.Context, r *Round) error {
 	for i, c := range conns[:2] {
 		id := fmt.Sprintf("killer%d", i)
 		ids = append(ids, id)
-		server := app(r.Primary)
+		servers := []*lab.Process{app(r.A), app(r.B)}
 		r.Remark("a request comes that kills its web server")
 		r.Report.Add(c.Do(ctx, client.Request{ID: id, Path: "/crash?id=" + id, Upload: -1}))
 		waiting, cancel := context.WithTimeout(ctx, hitWithin)
 		defer cancel()
-		if _ = server.Wait(waiting); !server.Exited() {
-			return errors.New("the web server of the primary lives")
-		}
-		for _, h := range []*lab.Host{r.A, r.B} {
-			if !running(h, "app") {
-				if _, err := h.StartApp(r.program); err != nil {
-					return err
-				}
+		for k, h := range []*lab.Host{r.A, r.B} {
+			if _ = servers[k].Wait(waiting); !servers[k].Exited() {
+				return fmt.Errorf("the web server of %s lives", h.Name)
 			}
+			if _, err := h.StartApp(r.program); err != nil {
+				return err
+			}
+		}
+		if err := r.well(ctx); err != nil {
+			return err
 		}
 	}
 	r.refusals(http.StatusBadGateway, ids...)
-	return r.stayed(ctx, conns...)
+	primary, backup := r.Primary, r.Backup
+	if st, err := backup.Status(ctx); err == nil && st.Services[0].Role == "primary" {
+		primary, backup = backup, primary // its web server was back first
+	}
+	return r.stayed(ctx, primary, backup, conns...)
 }
