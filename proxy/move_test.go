@@ -336,6 +336,48 @@ func TestMovesOnceAcrossTakeover(t *testing.T) {
 	}
 }
 
+// While the peer executes what has moved to it, the voice and then the executor's part of the flow go
+// back and forth: when the peer's upstream fails as well, that is the end of it.
+func TestMovesOnceAcrossSwitchover(t *testing.T) {
+	only := func() func(string, int) bool {
+		var asked atomic.Int32
+		return func(string, int) bool { return asked.Add(1) == 1 }
+	}
+	upA := newWeb(t).fails(raw(""), only())
+	release := make(chan struct{})
+	upB := newWeb(t).fails(func(w http.ResponseWriter, r *http.Request) {
+		io.Copy(io.Discard, r.Body)
+		<-release
+		raw("")(w, r)
+	}, only())
+	a, b := newMovers(t, upA.addr(), upB.addr())
+	w := newTwin(t, a, b)
+	w.write([]byte(postHello))
+	eventually(t, "asked there", func() bool { return b.Stats().Inflight == 1 && a.Stats().Moved == 1 })
+	for range 2 {
+		if n := len(a.Yield(all)); n != 0 {
+			t.Errorf("the old host executes %d flows", n)
+		}
+		b.Take(func(rewrite.FlowID) bool { return true })
+		if n := len(b.Yield(all)); n != 1 {
+			t.Errorf("the new host executes %d flows", n)
+		}
+		a.Take(func(rewrite.FlowID) bool { return false })
+	}
+	close(release)
+	eventually(t, "answered", func() bool { return strings.HasPrefix(w.seen(0), "HTTP/1.1 502") })
+	eventually(t, "handed over at the boundary", func() bool { return a.Executing() == 1 && b.Executing() == 0 })
+	w.write([]byte(getClose))
+	if got := fmt.Sprint(w.statuses(t, 1, 2)); got != "[502 200]" {
+		t.Error(got)
+	}
+	na, _ := upA.asked(transactionID(w.id, 0))
+	nb, _ := upB.asked(transactionID(w.id, 0))
+	if na != 1 || nb != 1 || a.Stats().Moved+b.Stats().Moved != 1 {
+		t.Errorf("asked %d and %d times", na, nb)
+	}
+}
+
 // A switchover in the very moment of a move: the peer that takes the voice waits for the record.
 func TestVoiceMovesDuringMove(t *testing.T) {
 	for _, taken := range []bool{true, false} {

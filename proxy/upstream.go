@@ -159,6 +159,7 @@ func (x *executor) upstreamFault(doing string, err error) error {
 	case x.ctx.Err() != nil || errors.Is(err, errDropped):
 		return errDropped
 	case errors.Is(err, errCut):
+		x.flow.s.cfg.UpstreamFailed(err)
 		return err
 	}
 	s := x.flow.s
