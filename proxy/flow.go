@@ -73,26 +73,42 @@ func (f *flow) attach(conn *net.TCPConn, duty Duty) {
 	}
 }
 
-// promote makes this host the flow's executor, once.
-func (f *flow) promote() {
+// promote makes this host the flow's executor, and reports whether it was not. It asks nothing
+// of the kernel: all flows together delay a claim.
+func (f *flow) promote() bool {
 	f.mu.Lock()
 	defer f.mu.Unlock()
 	f.yielding = false // there is nobody to hand over to
 	if f.promoted || f.duty == Executor {
-		return
+		return false
 	}
-	f.promoted = true
+	f.promoted, f.mark = true, f.held.end
+	return true
+}
+
+// rouse makes a promoted flow go on.
+func (f *flow) rouse() {
+	f.mu.Lock()
+	defer f.mu.Unlock()
 	if f.conn != nil {
 		setRTO(f.conn, rtoMinSpeaking)
-		info := tcpInfo(f.conn)
-		f.mark = info.Bytes_received
-		for i, end := range f.ends[:min(f.nends, len(f.ends))] {
-			if end > info.Bytes_acked {
-				f.replayed(f.tickets[i])
+		if f.nends > 0 {
+			acked := tcpInfo(f.conn).Bytes_acked
+			for i, end := range f.ends[:min(f.nends, len(f.ends))] {
+				if end > acked {
+					f.replayed(f.tickets[i])
+				}
 			}
 		}
 	}
 	f.signal()
+}
+
+// busy reports whether the client waits for something.
+func (f *flow) busy() bool {
+	f.mu.Lock()
+	defer f.mu.Unlock()
+	return f.held.end > f.held.start || len(f.out.waiting) > 0
 }
 
 // lose ends the flow's part as standby: its records are refused from now on.

@@ -79,7 +79,7 @@ func FuzzClientBytes(f *testing.F) {
 				defer successor.packets.mu.Unlock()
 				return successor.packets.eof[id]
 			})
-			successor.Promote(all)
+			successor.Promote(all)()
 		}()
 		later := tell(t, raw, c)
 		<-promoted

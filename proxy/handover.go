@@ -86,6 +86,7 @@ func (s *Server) Adopt(id rewrite.FlowID) {
 	s.moved++
 	if f := s.table[id]; f != nil {
 		f.promote()
+		f.rouse()
 	}
 }
 

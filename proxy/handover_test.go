@@ -61,7 +61,7 @@ func TestHandOverRefused(t *testing.T) {
 	get := []byte("GET /1? HTTP/1.1\r\nHost: shop\r\n\r\n")
 	w.write(get)
 	eventually(t, "the first reply", func() bool { return a.Stats().Delivered == 1 })
-	b.Promote(all) // refuses every record from now on
+	b.Promote(all)() // refuses every record from now on
 	a.Yield(all)
 	eventually(t, "back in its old part", func() bool { return a.Executing() == 1 })
 }
@@ -128,7 +128,7 @@ func TestPromotedBeforeHandOver(t *testing.T) {
 	w.write([]byte("GET /0?sleep=300ms HTTP/1.1\r\nHost: shop\r\n\r\n"))
 	eventually(t, "under way", func() bool { return a.Stats().Inflight == 1 })
 	a.Yield(all)
-	a.Promote(all)
+	a.Promote(all)()
 	w.write([]byte(getClose))
 	w.check(t, up, []string{"GET", "GET"}, map[uint64]bool{0: true, 1: true})
 }

@@ -237,7 +237,7 @@ func TestDoesNotMove(t *testing.T) {
 			br := bufio.NewReader(c)
 			eventually(t, "accepted", func() bool { return b.Stats().Open == 1 })
 			if name == "refused" {
-				b.Promote(all)
+				b.Promote(all)()
 			}
 			for i := range 3 {
 				io.WriteString(c, postHello)

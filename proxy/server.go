@@ -184,6 +184,7 @@ func (s *Server) enter(id rewrite.FlowID, conn *net.TCPConn, duty Duty, before t
 	f.attach(conn, duty)
 	if late {
 		f.promote()
+		f.rouse()
 	}
 	return f
 }
@@ -197,18 +198,32 @@ func (s *Server) leave(f *flow) {
 	}
 }
 
-// Promote makes this host the executor of all flows that ids names, while it runs: each first
-// finishes its stored replies. Records committed later for them are refused. ids is called with
-// a lock held and must not call back into the Server.
-func (s *Server) Promote(ids func(rewrite.FlowID) bool) {
+// Promote makes this host the executor of all flows that ids names, while it runs: records
+// committed later for them are refused. Each goes on when rouse is called, which takes longer and
+// is for when the claim is through; it first finishes its stored replies. ids is called with a
+// lock held and must not call back into the Server.
+func (s *Server) Promote(ids func(rewrite.FlowID) bool) (rouse func()) {
 	s.mu.Lock()
 	defer s.mu.Unlock()
 	s.promoted++
 	s.lately, s.since = ids, time.Now()
 	s.ledger.takeover(s.cfg.Epoch(), s.since)
+	var first, then []*flow
 	for id, f := range s.table {
-		if ids(id) {
-			f.promote()
+		switch {
+		case !ids(id) || !f.promote():
+		case f.busy():
+			first = append(first, f)
+		default:
+			then = append(then, f)
+		}
+	}
+	return func() {
+		for _, f := range first {
+			f.rouse()
+		}
+		for _, f := range then {
+			f.rouse()
 		}
 	}
 }

@@ -73,7 +73,7 @@ func kill(executor, standby *host) {
 	standby.packets.mu.Lock()
 	standby.packets.duty = Executor // for what is accepted from now on
 	standby.packets.mu.Unlock()
-	standby.Promote(all)
+	standby.Promote(all)()
 }
 
 // series returns requests of all shapes; the last one closes.

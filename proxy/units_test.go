@@ -174,7 +174,7 @@ func TestRecordsThatAreRefused(t *testing.T) {
 			t.Error(err)
 		}
 	}
-	s.Promote(all)
+	s.Promote(all)()
 	if err := open(rec, "abc"); err != nil {
 		t.Errorf("repeated after promotion: %v", err)
 	}

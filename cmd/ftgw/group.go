@@ -45,6 +45,7 @@ type group struct {
 	ending   atomic.Bool        // ends the service here: all connections must end
 	serve    []atomic.Bool      // which nodes say that their web servers are well, by index
 	held     []*rewrite.Outcome // between Promote and ReleaseHeld; the director's goroutine only
+	rouse    []func()           // likewise
 }
 
 // service is one advertised address on this node.

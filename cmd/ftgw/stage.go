@@ -87,20 +87,25 @@ func (g *group) AbandonPeer() {
 	g.link().Drop()
 }
 
-// Promote makes every flow this host's own. Their packets wait for ReleaseHeld.
+// Promote makes every flow this host's own. Their packets and exchanges wait for ReleaseHeld.
 func (g *group) Promote(bool) {
-	g.held = nil
+	g.held, g.rouse = nil, nil
 	for _, v := range g.services {
 		proxy.Speak(v.listener, true)
 		g.held = append(g.held, g.n.data.survive(v.cfg.Advertised)...)
-		v.proxy.Promote(g.n.data.own)
+		g.rouse = append(g.rouse, v.proxy.Promote(g.n.data.own))
 	}
 }
 
 func (g *group) ReleaseHeld() {
-	held := g.held
-	g.held = nil
-	g.n.begin(func(context.Context) { g.n.data.release(held) })
+	held, rouse := g.held, g.rouse
+	g.held, g.rouse = nil, nil
+	g.n.begin(func(context.Context) {
+		g.n.data.release(held)
+		for _, f := range rouse {
+			f()
+		}
+	})
 }
 
 func (g *group) Gate(open bool) {
