@@ -20,7 +20,8 @@
 // held bytes and then the live socket, so that no request whose reply is stored is executed
 // again (I4).
 //
-// Bodies beyond a memory limit spill to unlinked files.
+// Bodies beyond a memory limit spill to unlinked files. Connections to the upstream are lent by
+// Config.Connect, and each exchange that ended here is told to Config.Access.
 //
 // # Messages
 //
