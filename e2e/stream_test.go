@@ -155,21 +155,23 @@ const (
 	mostRSS   = 200 << 20 // bytes of a daemon, two thirds of the reply at most
 )
 
-// A reply far beyond max_reply, and the primary killed within it: the same bytes again make a whole,
-// other bytes end the connection. Neither host holds the reply in memory.
+// A reply far beyond max_reply, and something happens within it. After the primary's death the same
+// bytes again make a whole, other bytes end the connection. Neither host holds the reply in memory.
 func TestLongReply(t *testing.T) {
-	for _, tt := range []struct{ name, path string }{
-		{"length", "/bytes?fixed=1&id=long&size=" + strconv.Itoa(longReply)},
-		{"chunks", "/bytes?fixed=1&chunked=1&id=long&size=" + strconv.Itoa(longReply)},
-		{"another", "/marked?id=long&size=" + strconv.Itoa(longReply)},
+	size := "&id=long&size=" + strconv.Itoa(longReply)
+	for _, tt := range []struct {
+		name, path string
+		event      func(x *cluster)
+		again      uint64 // executions by the survivor
+	}{
+		{"primary dies", "/bytes?fixed=1" + size, func(x *cluster) { x.must(x.A.Crash()) }, 1},
+		{"primary dies, chunks", "/bytes?fixed=1&chunked=1" + size, func(x *cluster) { x.must(x.A.Crash()) }, 1},
+		{"backup dies", "/bytes?" + size, func(x *cluster) { x.must(x.B.Crash()) }, 0},
+		{"switchover", "/bytes?" + size, func(x *cluster) { x.command(x.A, "switchover") }, 0},
 	} {
 		t.Run(tt.name, func(t *testing.T) {
-			x := start(t, lab.Options{CongestionControl: "cubic"}, lab.Config{Tail: "[limits]\nmax_reply = \"8MiB\"\n"})
+			x := longReplies(t)
 			defer x.memory()()
-			if tt.name == "another" {
-				x.marked(tt.path)
-				return
-			}
 			done := make(chan client.Result, 1)
 			go func() {
 				q := client.Request{ID: "long", Path: tt.path, Upload: -1, Rate: 60 << 20}
@@ -177,15 +179,38 @@ func TestLongReply(t *testing.T) {
 			}()
 			x.until("it is executed", 10*time.Second, func() bool { return len(x.executedFor("long")) == 1 })
 			time.Sleep(2 * time.Second)
-			x.must(x.A.Crash())
+			tt.event(x)
 			if r := <-done; !r.OK() {
 				t.Error(r)
 			}
-			if s := x.service(x.B); s.Exchanges.Reexecuted != 1 || s.Exchanges.Failed != 0 {
+			if s := x.service(x.B); s.Exchanges.Reexecuted != tt.again || s.Exchanges.Failed != 0 {
 				t.Errorf("%+v", s)
+			}
+			if runs := x.executedFor("long"); len(runs) != int(tt.again)+1 {
+				t.Errorf("executed %v", runs)
 			}
 		})
 	}
+	t.Run("primary dies, other bytes", func(t *testing.T) {
+		x := longReplies(t)
+		defer x.memory()()
+		x.marked("/marked?" + size)
+	})
+	t.Run("nobody dies", func(t *testing.T) {
+		x := longReplies(t)
+		defer x.memory()()
+		began := time.Now()
+		r := x.client.Once(t.Context(), client.Request{ID: "long", Path: "/marked?" + size, Upload: -1, Unverified: true})
+		if !r.OK() {
+			t.Error(r)
+		}
+		t.Logf("%.0f MB/s", longReply/1e6/time.Since(began).Seconds())
+	})
+}
+
+func longReplies(t *testing.T) *cluster {
+	t.Helper()
+	return start(t, lab.Options{CongestionControl: "cubic"}, lab.Config{Tail: "[limits]\nmax_reply = \"8MiB\"\n"})
 }
 
 // marked has the primary killed within a reply that is another at each execution.
