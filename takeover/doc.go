@@ -86,7 +86,8 @@
 // the latest claim: in a pair, whose epoch is not below it. So of the two halves of a pair one
 // is granted the next claim, and the other is told (Superseded) and fences itself. The witness
 // answers when the other one has reported that it is silent, or is not heard by the witness
-// either; so no two speak at a time, and a crash costs no waiting. A node that was granted a
+// either; so no two speak at a time, and a crash costs no waiting. With the grant in hand it no
+// longer says that it is in the pair, so that a half whose link comes back stays held. A node that was granted a
 // number and died before it used it costs the other one its flows, for it may have used it;
 // where both form a pair again, the witness sees that it was not used, and forgets it.
 //

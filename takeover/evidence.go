@@ -89,7 +89,8 @@ func (m *Machine) peerState(ev Event) {
 	if m.hold.cause == notHeld && m.now-m.ev.echo < m.cfg.HangTimeout {
 		m.hold.doubt = false
 	}
-	if m.hold.cause == checking && m.ev.echo >= m.ev.since && (m.role == Sole || m.mate == ev.Boot) {
+	claims := ev.Peer.Role.inPair() && !ev.Peer.Paired
+	if m.hold.cause == checking && m.ev.echo >= m.ev.since && (m.role == Sole || m.mate == ev.Boot && !claims) {
 		m.resume("the peer knows of no higher epoch")
 	}
 }

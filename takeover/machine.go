@@ -183,7 +183,8 @@ func (m *Machine) MayAnswer(now time.Duration) bool { return now < m.AnswerUntil
 func (m *Machine) View(to int) View {
 	v := View{Epoch: m.epoch, Role: m.role, Owner: m.owner}
 	if to == m.target {
-		v.Chosen, v.Paired = true, m.inPair() && m.mate == m.peer.boot
+		granted := m.claim != nil && m.claim.granted // which no sign of life undoes: the pair is over
+		v.Chosen, v.Paired = true, m.inPair() && m.mate == m.peer.boot && !granted
 		v.VoiceTurn, v.AddressTurn = m.voice.turn, m.address.turn
 	}
 	return v

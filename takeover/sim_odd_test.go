@@ -13,11 +13,11 @@ import (
 // of whole hosts where they are set. The zero value has none.
 type odd struct {
 	on      bool
-	mute    [3][3]bool       // sessions and gossip between the two are cut, ARP goes
-	deaf    [3][3]bool       // sessions alone are cut
-	late    time.Duration    // how long gossip may take
-	disk    [3]time.Duration // how long a write takes
-	unequal [3][3]bool       // kernels differ
+	mute    [most][most]bool    // sessions and gossip between the two are cut, ARP goes
+	deaf    [most][most]bool    // sessions alone are cut
+	late    time.Duration       // how long gossip may take
+	disk    [most]time.Duration // how long a write takes
+	unequal [most][most]bool    // kernels differ
 }
 
 // tail is the end of the log.
@@ -122,21 +122,27 @@ func (s *sim) resurrect(now time.Duration) {
 }
 
 // TestOddThreeMachines has the odd faults as well.
-func TestOddThreeMachines(t *testing.T) { oddRounds(t, false) }
+func TestOddThreeMachines(t *testing.T) { oddRounds(t, false, 3) }
 
 // TestOddThreeMachinesAndWitness has them with a witness.
-func TestOddThreeMachinesAndWitness(t *testing.T) { oddRounds(t, true) }
+func TestOddThreeMachinesAndWitness(t *testing.T) { oddRounds(t, true, 3) }
 
-func oddRounds(t *testing.T, witness bool) {
-	rounds := 40
+// TestOddFourMachines has two spares.
+func TestOddFourMachines(t *testing.T) { oddRounds(t, false, 4) }
+
+// TestOddFourMachinesAndWitness has them with a witness.
+func TestOddFourMachinesAndWitness(t *testing.T) { oddRounds(t, true, 4) }
+
+func oddRounds(t *testing.T, witness bool, hosts int) {
+	rounds := 25
 	if n, err := strconv.Atoi(os.Getenv("FTGW_ROUNDS")); err == nil {
 		rounds = n // for a long run by hand
 	}
 	for seed := range uint64(rounds) {
-		s := newSim(seed, witness, 3)
+		s := newSim(seed, witness, hosts)
 		s.odd.on = true
-		for i := range 3 { // some never are a pair
-			if o := (i + 1) % 3; seed%3 == 1 && s.rnd.IntN(2) == 0 {
+		for i := range hosts { // some never are a pair
+			if o := (i + 1) % hosts; seed%3 == 1 && s.rnd.IntN(2) == 0 {
 				s.odd.unequal[i][o], s.odd.unequal[o][i] = true, true
 			}
 		}
@@ -170,7 +176,7 @@ func brokenPath(t *testing.T, witness bool, a int, mute bool) {
 		path = &s.odd.mute
 	}
 	path[a][b], path[b][a] = true, true
-	const most = 6 * time.Second // a session takes 3 s to be found dead
+	const bound = 6 * time.Second // a session takes 3 s to be found dead
 	silent := time.Duration(0)
 	for range 15000 {
 		if err := s.step(); err != nil {
@@ -185,7 +191,7 @@ func brokenPath(t *testing.T, witness bool, a int, mute bool) {
 			silent += time.Millisecond
 		}
 	}
-	if silent > most {
+	if silent > bound {
 		t.Errorf("nobody served for %v\n%s", silent, s.tail())
 	}
 }

@@ -72,7 +72,7 @@ func (s *sim) mend(what int) {
 		}
 		if what == 1 || what == 4 {
 			h.linked = true
-			s.cut, s.half, s.gate, s.odd.mute, s.odd.deaf, s.odd.late = [3][3]bool{}, false, true, [3][3]bool{}, [3][3]bool{}, 0
+			s.cut, s.half, s.gate, s.odd.mute, s.odd.deaf, s.odd.late = [most][most]bool{}, false, true, [most][most]bool{}, [most][most]bool{}, 0
 		}
 		if (what == 2 || what == 4) && !h.up {
 			h.up = true
@@ -102,7 +102,7 @@ func (s *sim) settled() error {
 			owners++
 		}
 	}
-	alone := s.odd.unequal != [3][3]bool{} && pairs == 0 && astray == 1
+	alone := s.odd.unequal != [most][most]bool{} && pairs == 0 && astray == 1
 	if !alone && (pairs != 2 || astray > 0) || voices != 1 || owners != 1 {
 		return fmt.Errorf("%d in a pair, %d astray, %d voices, %d owners:%s", pairs, astray, voices, owners, all)
 	}
@@ -146,7 +146,7 @@ func rounds(t *testing.T, witness bool, hosts int) {
 // crossing reports a stopped host that the other cannot reach. A claim against it and the
 // return of its link may cross for as long as its lease lasts (see the package comment).
 func (s *sim) crossing() bool {
-	return slices.ContainsFunc(s.hosts, func(h *host) bool { return h.stopped && (!h.linked || s.cut != [3][3]bool{}) })
+	return slices.ContainsFunc(s.hosts, func(h *host) bool { return h.stopped && (!h.linked || s.cut != [most][most]bool{}) })
 }
 
 func (s *sim) story(partitions bool) error {

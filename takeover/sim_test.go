@@ -7,15 +7,17 @@ import (
 	"time"
 )
 
+const most = 4 // hosts
+
 // sim is some hosts, each a machine with a disk, a kernel with a lease, and a link, on one
 // subnet with a gateway. Time goes in milliseconds.
 type sim struct {
 	rnd   *rand.Rand
 	now   time.Duration
 	hosts []*host
-	cut   [3][3]bool // the hosts reach the gateway, but not each other
-	half  bool       // the hosts reach each other by ARP only
-	gate  bool       // the gateway answers
+	cut   [most][most]bool // the hosts reach the gateway, but not each other
+	half  bool             // the hosts reach each other by ARP only
+	gate  bool             // the gateway answers
 	boots byte
 	log   []string
 	odd   odd
@@ -36,7 +38,7 @@ type host struct {
 	m       *Machine
 	boot    Boot
 	start   time.Duration // of the process: its Now is counted from here
-	ends    [3]end        // of the sessions, by the other host
+	ends    [most]end     // of the sessions, by the other host
 	queue   []delivery
 	open    bool          // the gate, as the actions left it
 	owner   bool          // likewise
@@ -83,7 +85,7 @@ func (s *sim) launch(h *host) {
 	h.alive, h.stopped, h.open, h.owner = true, false, false, false
 	h.gone, h.writes, h.written = false, nil, 0
 	h.lease = 0 // a process begins with its gate closed
-	h.ends, h.queue, h.start = [3]end{}, nil, s.now
+	h.ends, h.queue, h.start = [most]end{}, nil, s.now
 	c := Defaults(h.i, len(s.hosts))
 	c.Witness = s.arbiter != nil
 	h.m = New(c, State{Boot: h.boot, Epoch: h.disk})
@@ -221,8 +223,8 @@ func (s *sim) wire(h, o *host) {
 
 // decide keeps account of the partitions that cannot be told from deaths.
 func (s *sim) decide() {
-	cut := s.cut != [3][3]bool{}
-	if r := s.arbiter; cut && (r == nil || r.cut != [3]bool{}) {
+	cut := s.cut != [most][most]bool{}
+	if r := s.arbiter; cut && (r == nil || r.cut != [most]bool{}) {
 		s.undecidable = true
 		return
 	}

@@ -10,13 +10,13 @@ import (
 // arbiter is the witness of a sim: a third host with a disk. A nil arbiter is none.
 type arbiter struct {
 	alive, stopped bool
-	cut            [3]bool // from that host
+	cut            [most]bool // from that host
 
 	w         *Witness
 	start     time.Duration
 	disk      Grant
-	connected [3]Boot
-	down      [3]time.Duration
+	connected [most]Boot
+	down      [most]time.Duration
 	queue     []arrival
 }
 
@@ -26,7 +26,7 @@ type arrival struct {
 }
 
 func (r *arbiter) launch(s *sim) {
-	r.alive, r.stopped, r.start, r.queue, r.connected = true, false, s.now, nil, [3]Boot{}
+	r.alive, r.stopped, r.start, r.queue, r.connected = true, false, s.now, nil, [most]Boot{}
 	r.w = NewWitness(WitnessConfig{SuspectAfter: 50 * time.Millisecond, HangTimeout: time.Second}, r.disk)
 }
 
@@ -159,7 +159,7 @@ func (r *arbiter) mend(s *sim, what int) {
 		r.stopped = false
 	}
 	if what == 1 || what == 4 {
-		r.cut = [3]bool{}
+		r.cut = [most]bool{}
 	}
 	if (what == 3 || what == 4) && !r.alive {
 		s.note("w: starts, knows %+v", r.disk)
@@ -192,7 +192,7 @@ func TestPartitionWithWitness(t *testing.T) {
 		if soles != 1 || claims != 1 || s.undecidable {
 			t.Errorf("seed %d: %d hosts serve alone after %d claims", seed, soles, claims)
 		}
-		s.cut = [3][3]bool{}
+		s.cut = [most][most]bool{}
 		if err == nil {
 			err = s.run(3 * time.Second)
 		}
