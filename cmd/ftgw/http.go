@@ -37,7 +37,8 @@ func (g *group) httpConfig(v *service, to *proxy.Config) error {
 	if err != nil {
 		return fmt.Errorf("service %s: %w", c.Name, err)
 	}
-	v.pool = upstream.NewPool(upstream.PoolConfig{Address: address, Patience: c.UpstreamTimeout})
+	v.pool = upstream.NewPool(upstream.PoolConfig{Address: address, Patience: c.UpstreamTimeout,
+		Total: max(1, g.n.upstreams/len(g.n.cfg.Services))})
 	to.Upstream, to.Connect = c.Upstream, connector(v.pool)
 	return nil
 }

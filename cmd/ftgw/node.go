@@ -56,6 +56,7 @@ type node struct {
 	epochs     epochFile
 	writes     chan epochWrite // to be put on disk, in order
 	workers    []worker
+	upstreams  int // connections to web servers, at most
 	access     map[string]*accesslog.Writer // by the file's path
 
 	ctx      context.Context // of the run; cancels what the stages have begun
@@ -110,7 +111,11 @@ func (n *node) build(ctx context.Context, undo *undoList) error {
 	if err := n.preflight(); err != nil {
 		return err
 	}
-	n.data = newDatapath(keys.ISS[:], rewrite.Limits{Flows: n.cfg.Limits.MaxFlows,
+	var flows int
+	if flows, n.upstreams, err = connectionLimits(n.cfg.Limits.MaxFlows, n.log); err != nil {
+		return err
+	}
+	n.data = newDatapath(keys.ISS[:], rewrite.Limits{Flows: flows,
 		HalfOpen: n.cfg.Limits.MaxHalfOpen, Hold: n.cfg.Timing.ConfirmTimeout, Early: rewrite.DefaultLimits.Early}, n.log)
 	if err := n.buildPackets(undo); err != nil {
 		return err
