@@ -108,7 +108,7 @@ func (f *flow) rouse() {
 func (f *flow) busy() bool {
 	f.mu.Lock()
 	defer f.mu.Unlock()
-	return f.held.end > f.held.start || len(f.out.waiting) > 0
+	return f.held.end > f.held.start || len(f.out.waiting) > 0 || f.pending != nil
 }
 
 // lose ends the flow's part as standby: its records are refused from now on.
