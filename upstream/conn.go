@@ -23,7 +23,7 @@ type Conn struct {
 	pool     *Pool
 	patience time.Duration
 	live     atomic.Bool // without it, see Live
-	own      bool // one client's alone, see Pool.Fresh
+	own      bool        // one client's alone, see Pool.Fresh
 	reused   bool
 	since    time.Time // idle since then
 
