@@ -99,7 +99,7 @@ func (e exchanges) Store(ctx context.Context, r proxy.Record, body io.ReaderAt) 
 			return errNotMoved
 		}
 		if !d.simplify(r.Flow) {
-			peerLink{e.g}.Note(rewrite.Note{Flow: r.Flow, Kind: rewrite.NoteUnknown})
+			peerLink(e).Note(rewrite.Note{Flow: r.Flow, Kind: rewrite.NoteUnknown})
 			return errNoVoice
 		}
 		return nil

@@ -56,7 +56,7 @@ type node struct {
 	epochs     epochFile
 	writes     chan epochWrite // to be put on disk, in order
 	workers    []worker
-	upstreams  int // connections to web servers, at most
+	upstreams  int                          // connections to web servers, at most
 	access     map[string]*accesslog.Writer // by the file's path
 
 	ctx      context.Context // of the run; cancels what the stages have begun

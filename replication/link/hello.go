@@ -100,7 +100,7 @@ func (c *conn) readHello() (replication.Hello, error) {
 
 // skew is how far the clock of the hello's sender is ahead of ours, but for the time under way.
 func skew(h replication.Hello) time.Duration {
-	return time.UnixMilli(h.Wall).Sub(time.Now()).Round(time.Millisecond)
+	return time.Until(time.UnixMilli(h.Wall)).Round(time.Millisecond)
 }
 
 // check says why the peer's hello is not acceptable.
