@@ -194,6 +194,32 @@ func (x *cluster) refused(h *lab.Host, words ...string) string {
 	return p.Log()
 }
 
+// A survivor that is asked to stop at once waits for the spare, which is about to join, and hands
+// over to it.
+func TestFreshSurvivorStops(t *testing.T) {
+	x := prepare(t, lab.Options{Third: true, CongestionControl: "cubic"}, lab.Config{List: []string{"a", "b", "c"}})
+	x.app(x.C)
+	for _, h := range []*lab.Host{x.A, x.B, x.C} {
+		x.node(h)
+	}
+	x.pair("web", x.A, x.B, 20*time.Second)
+	wire := x.capture()
+	wait := x.use(x.client, "load")
+	time.Sleep(300 * time.Millisecond)
+	x.must(x.nodes[x.A].Kill())
+	x.until("b has claimed", 3*time.Second, func() bool { return x.named(x.B, "web").LastTakeover != nil })
+	x.must(x.nodes[x.B].Signal(syscall.SIGTERM))
+	ctx, cancel := context.WithTimeout(context.Background(), 30*time.Second)
+	defer cancel()
+	x.must(x.nodes[x.B].Wait(ctx))
+	x.until("c serves", 3*time.Second, func() bool { return x.named(x.C, "web").Role == "sole" })
+	time.Sleep(200 * time.Millisecond)
+	wait()
+	x.whole()
+	x.executions()
+	x.oneVoice(wire, advertised, 2)
+}
+
 // The last node does not go without being forced. Then it ends its connections in good order: a
 // reply in progress comes whole, an idle connection is closed, and the node exits with 0. SIGTERM
 // does the same.

@@ -41,7 +41,7 @@ type group struct {
 	peers   history      // who it was
 	witness *witness.Client
 
-	draining atomic.Bool        // hands over: connections that only this host holds must end
+	draining atomic.Int32       // hands over, so often at once: connections that only this host holds must end
 	ending   atomic.Bool        // ends the service here: all connections must end
 	serve    []atomic.Bool      // which nodes say that their web servers are well, by index
 	held     []*rewrite.Outcome // between Promote and ReleaseHeld; the director's goroutine only

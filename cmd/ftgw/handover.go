@@ -7,10 +7,12 @@ import (
 	"errors"
 	"fmt"
 	"net/netip"
+	"slices"
 	"time"
 
 	"github.com/ftgw/ftgw/proxy"
 	"github.com/ftgw/ftgw/replication"
+	"github.com/ftgw/ftgw/replication/link"
 	"github.com/ftgw/ftgw/rewrite"
 	"github.com/ftgw/ftgw/takeover"
 )
@@ -67,18 +69,21 @@ var errAlone = errors.New("this node serves alone: there is nobody to hand over 
 // nothing there is nothing to give.
 func (g *group) relinquish(ctx context.Context, address bool) error {
 	st := g.dir.status.Load()
-	switch {
-	case st.Role == takeover.Joining || st.Role == takeover.Fenced:
+	if st.Role == takeover.Joining || st.Role == takeover.Fenced {
 		return nil
-	case !st.Paired:
-		return errAlone
+	}
+	if !st.Paired {
+		if err := g.joined(ctx); err != nil {
+			return err
+		}
+		st = g.dir.status.Load()
 	}
 	voice := st.Role == takeover.Primary
 	if !voice && !(address && st.Owner) {
 		return nil
 	}
-	g.draining.Store(true)
-	defer g.draining.Store(false)
+	g.draining.Add(1)
+	defer g.draining.Add(-1)
 	if voice {
 		if err := g.await(ctx, "connections that only this host holds", func() int { return g.count().Simplex }, g.turnOverAll); err != nil {
 			return err
@@ -99,6 +104,29 @@ func (g *group) relinquish(ctx context.Context, address bool) error {
 		return err
 	}
 	return g.await(ctx, "exchanges that run here", g.executing, g.yieldRest)
+}
+
+// joined waits for a node that is about to join this one, as a spare does when its survivor has
+// just claimed.
+func (g *group) joined(ctx context.Context) error {
+	ctx, cancel := context.WithTimeout(ctx, 2*g.n.cfg.Timing.HangTimeout)
+	defer cancel()
+	left := func() int {
+		if g.dir.status.Load().Paired {
+			return 0
+		}
+		return 1
+	}
+	nobody := func() error {
+		if slices.ContainsFunc(g.links, func(l *link.Link) bool { return l != nil && l.Status().Up }) {
+			return nil
+		}
+		return errAlone
+	}
+	if await(ctx, "a node to join", left, nobody, func() {}) != nil {
+		return errAlone
+	}
+	return nil
 }
 
 // executing is how many connections this host executes.

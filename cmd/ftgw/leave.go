@@ -56,11 +56,11 @@ func (n *node) groupFor(service string) (*group, error) {
 	return n.groups[0], nil
 }
 
-// alone names the services that this node serves alone.
-func (n *node) alone() string {
+// alone names the services that this node serves alone, with nobody about to join.
+func (n *node) alone(ctx context.Context) string {
 	var all []string
 	for _, g := range n.groups {
-		if g.dir.status.Load().Role == takeover.Sole {
+		if g.dir.status.Load().Role == takeover.Sole && g.joined(ctx) != nil {
 			all = append(all, g.names())
 		}
 	}
@@ -71,7 +71,7 @@ func (n *node) alone() string {
 // force is set: it then ends that within limit, and the node stops. It is not called off by the
 // end of ctx then, for new connections are turned away already.
 func (n *node) drain(ctx context.Context, force bool, limit time.Duration) error {
-	alone := n.alone()
+	alone := n.alone(ctx)
 	if alone != "" && !force {
 		return fmt.Errorf("%s: %w (start another node of its list first; or, to stop the service, use --force)", alone, errAlone)
 	}
