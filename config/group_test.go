@@ -2,6 +2,7 @@ package config
 
 import (
 	"fmt"
+	"os"
 	"strings"
 	"testing"
 
@@ -125,5 +126,26 @@ func TestTooManyGroups(t *testing.T) {
 	_, err := Parse(text(maxGroups+1), "a")
 	if err == nil || !strings.Contains(err.Error(), "service[60].nodes: a is in 60 different lists already") || strings.Contains(err.Error(), "\n") {
 		t.Errorf("%d groups: %v", maxGroups+1, err)
+	}
+}
+
+// The shipped example of two addresses over two hosts is one, and each host is primary of one.
+func TestDualRoleExample(t *testing.T) {
+	text, err := os.ReadFile("dual-role.example.toml")
+	if err != nil {
+		t.Fatal(err)
+	}
+	for _, node := range []string{"web-a", "web-b", "arbiter"} {
+		c, err := Parse(text, node)
+		if err != nil {
+			t.Fatal(err)
+		}
+		var primaries []string
+		for _, g := range c.GroupsOf(node) {
+			primaries = append(primaries, g.Services[0].Primary())
+		}
+		if want := map[string]string{"web-a": "[web-a web-b]", "web-b": "[web-a web-b]", "arbiter": "[]"}[node]; fmt.Sprint(primaries) != want {
+			t.Errorf("the primaries of %s's groups: %v, want %s", node, primaries, want)
+		}
 	}
 }
