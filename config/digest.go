@@ -28,7 +28,11 @@ func (c *Config) Digest() [32]byte {
 	for i := range shared.Services {
 		s := &shared.Services[i]
 		s.Routes = append([]Route{}, s.Routes...)
-		slices.SortFunc(s.Routes, func(a, b Route) int { return cmp.Compare(a.Path, b.Path) })
+		for j := range s.Routes {
+			s.Routes[j].Methods = append([]string{}, s.Routes[j].Methods...)
+			slices.Sort(s.Routes[j].Methods)
+		}
+		slices.SortFunc(s.Routes, func(a, b Route) int { return cmp.Compare(a.String(), b.String()) })
 	}
 	text, err := json.Marshal(shared)
 	if err != nil {

@@ -3,7 +3,6 @@ package config
 import (
 	"net/netip"
 	"slices"
-	"strings"
 )
 
 func checkServices(f *findings, c *Config) {
@@ -86,25 +85,6 @@ func checkList(f *findings, at string, c *Config, s Service) {
 			f.add(index(at, i), "name a node that serves", "%s is a witness and serves nothing", name)
 		case slices.Index(s.Nodes, name) < i:
 			f.add(index(at, i), "name each node once", "%s is named twice", name)
-		}
-	}
-}
-
-func checkRoutes(f *findings, service string, s Service) {
-	paths := seen{}
-	for i, r := range s.Routes {
-		at := index(service+".route", i)
-		if !strings.HasPrefix(r.Path, "/") && !f.has(at+".path") {
-			f.add(at+".path", `write it as in "/static/"`, "%q does not begin with /", r.Path)
-		}
-		paths.check(f, at+".path", r.Path)
-		modes := []Mode{Logged, Static, SyncStatic, Deferred, Unprotected}
-		switch {
-		case f.has(at+".mode") || r.Mode == Logged || r.Mode == Unprotected:
-		case slices.Contains(modes, r.Mode):
-			f.add(at+".mode", "write logged or unprotected", "mode %q is not available in this version", r.Mode)
-		default:
-			f.add(at+".mode", "write logged, static, sync-static, deferred or unprotected", "%q is not a mode", r.Mode)
 		}
 	}
 }

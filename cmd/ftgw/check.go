@@ -2,6 +2,9 @@ package main
 
 import (
 	"fmt"
+	"io"
+	"net/http"
+	"strings"
 
 	"github.com/spf13/cobra"
 
@@ -11,22 +14,28 @@ import (
 
 func checkCommand() *cobra.Command {
 	var file fileFlags
+	var url, method string
 	cmd := &cobra.Command{
 		Use:   "check",
 		Short: "List every mistake in the config file, and ask the other nodes",
 		Long: `Check reads the config file and the secret as run would, and lists every mistake with its
 line, its key and the remedy. Then it asks the other nodes whether they have the same secret,
 config and version, and compares clocks; one that is not running yet is no mistake. It changes
-nothing. Nodes whose digests are equal have the same settings.
+nothing. Nodes whose digests are equal have the same settings. With --url it says instead which
+mode a request would get, and by which route.
 
 Exit codes: 0 no mistake; 1 another node refuses this one; 2 mistakes in the files.`,
 		Example: `  ftgw check
-  ftgw check --config ./ftgw.toml --name web-b`,
+  ftgw check --config ./ftgw.toml --name web-b
+  ftgw check --url /img/logo.png --method GET`,
 		Args: noArgs,
 		RunE: func(cmd *cobra.Command, _ []string) error {
 			cfg, err := file.load()
 			if err != nil {
 				return err
+			}
+			if cmd.Flags().Changed("url") {
+				return showMode(cmd.OutOrStdout(), cfg, method, url)
 			}
 			secret, err := config.ReadSecret(cfg.SecretFile)
 			if err != nil {
@@ -54,5 +63,30 @@ Exit codes: 0 no mistake; 1 another node refuses this one; 2 mistakes in the fil
 		},
 	}
 	file.add(cmd)
+	cmd.Flags().StringVar(&url, "url", "", "say only which mode a request for this `path` would get")
+	cmd.Flags().StringVar(&method, "method", http.MethodGet, "the request's `method`")
 	return cmd
+}
+
+// showMode says which mode each service has for a request. Of a whole URL the path counts, as it
+// is written.
+func showMode(out io.Writer, cfg *config.Config, method, url string) error {
+	path := url
+	if _, rest, absolute := strings.Cut(url, "://"); absolute {
+		_, path, _ = strings.Cut(rest, "/")
+		path = "/" + path
+	}
+	path, _, _ = strings.Cut(path, "?")
+	path, _, _ = strings.Cut(path, "#")
+	if !strings.HasPrefix(path, "/") {
+		return codedError{exitUsage, fmt.Errorf("--url %q is no path: write it as in --url /img/logo.png", url)}
+	}
+	for _, s := range cfg.Services {
+		why := "no route matches"
+		if r, found := s.Route(method, path); found {
+			why = "route " + r.String()
+		}
+		fmt.Fprintf(out, "service %s: %s %s: %s (%s)\n", s.Name, method, path, s.Mode(method, path), why)
+	}
+	return nil
 }

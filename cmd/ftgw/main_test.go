@@ -30,6 +30,7 @@ name = "shop"
 advertised = "192.0.2.100:80"
 nodes = ["web-a", "web-b"]
 upstream = "127.0.0.1:8080"
+route = [{suffix = ".png", methods = ["GET"], mode = "unprotected"}]
 `)
 	bad := write("bad.toml", "nme = 'x'\nnode = 3\n")
 	for _, tt := range []struct {
@@ -50,6 +51,9 @@ upstream = "127.0.0.1:8080"
 		{"check --config " + dir + "/none", exitUsage, "--config"},
 		{"check --name web-b --config " + good, 0, "service shop: 192.0.2.100:80, primary web-a, backup web-b"},
 		{"check --name web-c --config " + good, exitUsage, "one of web-a, web-b"},
+		{"check --name web-b --config " + good + " --url http://shop/a/b.png?x", 0, "service shop: GET /a/b.png: unprotected (route suffix = \".png\", methods = [\"GET\"])"},
+		{"check --name web-b --config " + good + " --url /a.png --method PUT", 0, "service shop: PUT /a.png: logged (no route"},
+		{"check --name web-b --config " + good + " --url a.png", exitUsage, "is no path"},
 		{"status --socket " + dir + "/none", exitNoReply, "ftgw run"},
 	} {
 		t.Run(tt.args, func(t *testing.T) {
