@@ -253,3 +253,59 @@ func TestBulkInboxViolations(t *testing.T) {
 		}
 	}
 }
+
+// late is a sink that answers when it is told to.
+type late struct {
+	memory
+	answer func(error)
+	now    bool
+}
+
+func (l *late) Later(answer func(error)) bool {
+	l.answer = answer
+	return !l.now
+}
+
+// A sink may answer after its record, after the connection too.
+func TestBulkLater(t *testing.T) {
+	sinks := []*late{{}, {}, {now: true}}
+	var opened int
+	var told []StoredItem
+	in := BulkInbox{Open: func(Record) (RecordSink, error) { opened++; return sinks[opened-1], nil },
+		Late: func(s StoredItem, cause error) {
+			if (cause == nil) != (s.Result == ResultStored) {
+				t.Errorf("%+v with %v", s, cause)
+			}
+			told = append(told, s)
+		}}
+	var b BulkOutbox
+	for i := range uint64(3) {
+		b.Add(Record{RecordKey: key(1, i), Size: 5}, strings.NewReader("12345"))
+	}
+	wire, _ := b.Append(nil, 1<<20)
+	rd := NewReader(bytes.NewReader(wire))
+	var answers []StoredItem
+	for {
+		f, err := rd.Next()
+		if err != nil {
+			break
+		}
+		if a, answered, _, err := in.Frame(f); err != nil {
+			t.Fatal(err)
+		} else if answered {
+			answers = append(answers, a)
+		}
+	}
+	if len(told) != 0 || len(answers) != 1 || answers[0].Stream != 3 {
+		t.Fatalf("told %+v, answers %+v", told, answers)
+	}
+	sinks[1].answer(errDamaged)
+	in.Close()
+	sinks[0].answer(nil)
+	if len(told) != 2 || told[0].Stream != 2 || told[0].Result != ResultRefused || told[1].Stream != 1 || told[1].RecordKey != key(1, 0) {
+		t.Errorf("told %+v", told)
+	}
+	if sinks[0].ended != "" {
+		t.Errorf("a sink that answered late was ended by %q", sinks[0].ended)
+	}
+}

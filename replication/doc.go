@@ -31,7 +31,7 @@
 //
 //	flow     family u8 (4 or 6), client address, client port u16, advertised address,
 //	         advertised port u16, ISN u32
-//	record   flow, index u64, kind u8 (1..6), interim u16   (which record: the key of idempotence)
+//	record   flow, index u64, kind u8 (1..7), interim u16   (which record: the key of idempotence)
 //	string   length u8, bytes
 //	name     length u16 (0..4096), bytes
 //	bool     u8, 0 or 1

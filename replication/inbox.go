@@ -24,12 +24,24 @@ type RecordSink interface {
 	Abort()
 }
 
+// LateSink is a RecordSink whose record may be stored later than it has come.
+type LateSink interface {
+	RecordSink
+	// Later is called in the place of Commit. Where it returns true the sink calls answer once,
+	// from any goroutine and perhaps before it returns; an error then refuses the record. Else
+	// Commit follows.
+	Later(answer func(error)) bool
+}
+
 // BulkInbox puts records together from the frames of one bulk connection. It keeps a few
 // words for each of at most MaxStreams records and no byte of them. It is not safe for
 // concurrent use.
 type BulkInbox struct {
 	// Open is asked for the sink of each record. Its error refuses the record.
 	Open func(Record) (RecordSink, error)
+	// Late is told the results that LateSinks give; nil: they are asked to Commit. It is called
+	// from any goroutine, after Close too.
+	Late func(answer StoredItem, cause error)
 
 	streams map[uint64]*incoming
 }
@@ -76,7 +88,7 @@ func (b *BulkInbox) Frame(f Frame) (answer StoredItem, answered bool, cause, err
 		}
 		if err = p.done(f.Type); err == nil {
 			delete(b.streams, id)
-			if answered = in.sink != nil; answered {
+			if answered = in.sink != nil && !b.later(in, answer, sum); answered {
 				answer, cause = in.finish(answer, sum)
 			}
 		}
@@ -123,6 +135,17 @@ func (in *incoming) write(part []byte) error {
 		return err
 	}
 	return nil
+}
+
+// later leaves a whole record's answer to its sink, and reports whether it has.
+func (b *BulkInbox) later(in *incoming, s StoredItem, sum uint32) bool {
+	sink, ok := in.sink.(LateSink)
+	return ok && b.Late != nil && sum == in.sum && sink.Later(func(cause error) {
+		if s.Result = ResultStored; cause != nil {
+			s.Result = ResultRefused
+		}
+		b.Late(s, cause)
+	})
 }
 
 // finish ends the sink of a whole record and completes the answer.

@@ -27,6 +27,10 @@ const (
 	// out; the first one has the head. Interim counts them, from 0. A KindReply with the rest
 	// follows, and only that answers the request.
 	KindPart RecordKind = 6
+	// KindSame stands for a KindReply that the receiver has made itself: its bytes are the body's
+	// SHA-256, its length in 8 bytes, and the head. Stored says that the receiver has that reply now
+	// as if it had come whole, ResultRefused that it has not, or not yet. See LateSink.
+	KindSame RecordKind = 7
 )
 
 // Gives reports whether a record makes its receiver the executor of the flow.
@@ -84,7 +88,7 @@ func (k RecordKey) append(dst []byte) []byte {
 func (p *parser) recordKey() RecordKey {
 	return RecordKey{
 		Flow: p.flow(), Index: p.u64(),
-		Kind:    RecordKind(p.enum("kind of record", uint8(KindReply), uint8(KindPart))),
+		Kind:    RecordKind(p.enum("kind of record", uint8(KindReply), uint8(KindSame))),
 		Interim: p.u16(),
 	}
 }

@@ -22,7 +22,7 @@ func (l *Link) next(c *conn) (replication.Frame, error) {
 }
 
 func (l *Link) readBulk(c *conn) error {
-	in := replication.BulkInbox{Open: l.cfg.Handler.OpenRecord}
+	in := replication.BulkInbox{Open: l.cfg.Handler.OpenRecord, Late: l.answer}
 	defer in.Close()
 	for {
 		f, err := l.next(c)
@@ -36,17 +36,22 @@ func (l *Link) readBulk(c *conn) error {
 		if !answered {
 			continue
 		}
-		switch answer.Result {
-		case replication.ResultRefused:
-			l.counts.refused.Add(1)
-			l.log.Debug("record refused", "flow", answer.Flow.String(), "index", answer.Index, "err", cause)
-		case replication.ResultFailed:
-			l.counts.failed.Add(1)
-			l.log.Warn("record not stored", "flow", answer.Flow.String(), "index", answer.Index, "err", cause)
-		}
-		crashpoint.Here(crashpoint.RecordStored)
-		l.say(func(o *replication.Outbox) { o.Stored(answer) })
+		l.answer(answer, cause)
 	}
+}
+
+// answer tells the peer what became of a record, with the next session if this one has ended.
+func (l *Link) answer(answer replication.StoredItem, cause error) {
+	switch answer.Result {
+	case replication.ResultRefused:
+		l.counts.refused.Add(1)
+		l.log.Debug("record refused", "flow", answer.Flow.String(), "index", answer.Index, "err", cause)
+	case replication.ResultFailed:
+		l.counts.failed.Add(1)
+		l.log.Warn("record not stored", "flow", answer.Flow.String(), "index", answer.Index, "err", cause)
+	}
+	crashpoint.Here(crashpoint.RecordStored)
+	l.say(func(o *replication.Outbox) { o.Stored(answer) })
 }
 
 func (l *Link) readControl(c *conn) error {
