@@ -14,7 +14,7 @@ import (
 type PoolConfig struct {
 	Address  Address
 	Connect  time.Duration // to reach the server; default 2 s
-	Patience time.Duration // longest silence in one Read or Write; 0: any
+	Patience time.Duration // longest silence in one Read or Write, and wait for one of Total; 0: any
 	Idle     int           // connections kept idle; default 1024, negative for none
 	// IdleTime is how long one is kept; default 3 s. It should be shorter than the server's own,
 	// so that few requests meet a closing connection.
@@ -25,7 +25,7 @@ type PoolConfig struct {
 // The errors of Get and Fresh, to be told with errors.Is. A failed connect is neither.
 var (
 	ErrClosed = errors.New("the pool is closed")
-	ErrFull   = errors.New("all connections to the upstream are in use") // ctx ended while waiting
+	ErrFull   = errors.New("all connections to the upstream are in use") // ctx or Patience ended while waiting
 )
 
 // PoolStats is a Pool's present state, then what it counted since the start.
@@ -65,7 +65,7 @@ func NewPool(cfg PoolConfig) *Pool {
 }
 
 // Get lends an idle connection, the one used last, or a new one. While Total are in use it waits
-// for its turn, until ctx ends. ctx has no hold on the connection afterwards.
+// for its turn, until ctx ends or Patience has passed. ctx has no hold on the connection afterwards.
 func (p *Pool) Get(ctx context.Context) (*Conn, error) {
 	for {
 		c, err := p.take(ctx, false)

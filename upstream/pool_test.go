@@ -210,6 +210,24 @@ func TestMayRetry(t *testing.T) {
 	}
 }
 
+// TestTotalPatience: who waits for one of a few connections does so no longer than for a reply.
+func TestTotalPatience(t *testing.T) {
+	l := listen(t, "tcp")
+	serve(t, l, answer)
+	p := newPool(t, PoolConfig{Address: address(t, l), Total: 1, Patience: 10 * time.Millisecond})
+	c, err := p.Get(t.Context())
+	if err != nil {
+		t.Fatal(err)
+	}
+	defer c.Discard()
+	if _, err := p.Get(t.Context()); !errors.Is(err, ErrFull) || !errors.Is(err, context.DeadlineExceeded) {
+		t.Error(err)
+	}
+	if n := p.Stats().Waiting; n != 0 {
+		t.Errorf("%d wait", n)
+	}
+}
+
 func TestTotal(t *testing.T) {
 	l := listen(t, "tcp")
 	serve(t, l, answer)

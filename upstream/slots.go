@@ -14,7 +14,7 @@ type waiter struct {
 }
 
 // take returns an idle connection, or nil for a slot in which one may be dialled. It waits for
-// either until ctx ends. With fresh it returns no connection.
+// either until ctx ends or Patience has passed. With fresh it returns no connection.
 func (p *Pool) take(ctx context.Context, fresh bool) (*Conn, error) {
 	p.mu.Lock()
 	n := len(p.idle)
@@ -47,6 +47,11 @@ func (p *Pool) take(ctx context.Context, fresh bool) (*Conn, error) {
 }
 
 func (p *Pool) wait(ctx context.Context, w *waiter) (*Conn, error) {
+	if p.cfg.Patience > 0 { // streams may keep all of them for ever
+		bounded, cancel := context.WithTimeout(ctx, p.cfg.Patience)
+		defer cancel()
+		ctx = bounded
+	}
 	select {
 	case c, ok := <-w.served:
 		if !ok {
