@@ -135,7 +135,7 @@ const (
 // parseFields parses the lines of a head or trailer, up to the empty one.
 func parseFields(text string, d dialect, max int) (header, error) {
 	h := make(header, 0, 16)
-	for text != "" {
+	for lines := 0; text != ""; lines++ {
 		var line string
 		line, text, _ = strings.Cut(text, "\n")
 		if n := len(line); n > 0 && line[n-1] == '\r' {
@@ -146,7 +146,7 @@ func parseFields(text string, d dialect, max int) (header, error) {
 		if line == "" {
 			break
 		}
-		if len(h) == max {
+		if lines == max { // folded ones too: each copies what went before
 			return nil, tooLarge("too many header fields")
 		}
 		colon := strings.IndexByte(line, ':')

@@ -35,8 +35,12 @@ func (x *executor) outgoing(head *bytes.Buffer, r *request, attempt uint8) {
 			continue
 		}
 		switch f.kind {
-		case kindEndToEnd, kindLate, kindDate, kindKey:
+		case kindEndToEnd, kindLate, kindDate:
 			writeField(head, f.name, f.value)
+		case kindKey:
+			if f.value != "" {
+				writeField(head, f.name, f.value)
+			}
 		case kindMaxForwards:
 			writeField(head, f.name, oneLess(r.method, f.value))
 		case kindForwarded, kindForwardedFor, kindForwardedHost, kindForwardedProto:

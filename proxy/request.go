@@ -95,11 +95,12 @@ func (r *request) hasBody() bool { return r.length > 0 || r.length == chunked }
 
 // clientKey returns the transaction ID that the client gave itself, if it did.
 func (r *request) clientKey() string {
-	key, ok := r.header.first(kindKey)
-	if !ok || r.options.drops("Idempotency-Key") {
-		return ""
+	for i := range r.header {
+		if f := &r.header[i]; f.kind == kindKey && f.value != "" && !r.options.drops(f.name) {
+			return f.value
+		}
 	}
-	return key
+	return ""
 }
 
 // bodyLength applies RFC 9112 §6.3, with every ambiguity refused.

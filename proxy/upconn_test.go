@@ -157,6 +157,27 @@ func TestLostOnAnIdleConnection(t *testing.T) {
 	}
 }
 
+// TestLostAfterATakeover: what may have been executed by the lost host and is sent twice here says so
+// each time.
+func TestLostAfterATakeover(t *testing.T) {
+	up := newCounted(t, 0, 1)
+	h := newHost(t, Config{Upstream: up.at}, Standby, &link{})
+	for i := range 2 {
+		c, _ := h.dial(t)
+		io.WriteString(c, simple)
+		eventually(t, "it is held", func() bool { return h.Stats().Held == 1 })
+		h.Promote(all)()
+		if p, err := readPlain(bufio.NewReader(c), false); err != nil || p.body != fmt.Sprintf("connection %d", i+1) {
+			t.Errorf("%d: %q, %v", i, p.body, err)
+		}
+	}
+	want := "GET / HTTP/1.1 2\nGET / HTTP/1.1 2\nGET / HTTP/1.1 3"
+	if got := strings.Join(up.seen, "\n"); got != want {
+		t.Errorf("the upstream saw\n%s", got)
+	}
+	eventually(t, "it is in the ledger", func() bool { return h.Ledger(false, 0).Exchanges[1].Attempt == 3 })
+}
+
 // TestReplyBeforeTheBodyIsSent: an upstream that refuses a large body need not read it.
 func TestReplyBeforeTheBodyIsSent(t *testing.T) {
 	l, err := net.Listen("tcp4", "127.0.0.1:0")

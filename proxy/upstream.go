@@ -36,7 +36,8 @@ func (x *executor) ask(r *request, attempt uint8, take taker) (*wire, error) {
 		if !again {
 			return nil, x.upstreamFault("asking", err)
 		}
-		attempt = max(attempt, 2) // it closed an idle connection just then, or executed the request
+		attempt++ // it closed an idle connection just then, or executed the request
+		x.row.attempt = attempt
 	}
 }
 
