@@ -23,6 +23,7 @@ type Config struct {
 	Connect func(ctx context.Context, fresh bool, preface []byte) (UpstreamConn, error)
 
 	Memory   int64  // bytes of one body, or of one held suffix, kept in memory; default 1 MiB
+	Buffers  int64  // bytes of all of them kept in memory, beyond which each keeps 16 KiB; default 256 MiB
 	SpillDir string // where longer ones go, as files without a name; default os.TempDir()
 	Ledger   int    // exchanges that the ledger keeps; default 4096
 
@@ -48,6 +49,7 @@ type Config struct {
 	HeaderTimeout time.Duration // from a request's first byte to the end of its head; default 20 s
 	BodyTimeout   time.Duration // longest silence within a request's body; default 60 s
 	BodyRate      int64         // bytes per second of a body after its first BodyTimeout, else 408; default 500, negative for any
+	WriteTimeout  time.Duration // longest time that a client takes nothing of its reply; default 60 s
 	IdleTimeout   time.Duration // between requests; default 75 s
 	DrainTimeout  time.Duration // longest silence while a closed connection is drained; default 10 s
 
@@ -87,6 +89,7 @@ type Config struct {
 
 func (c Config) withDefaults() Config {
 	c.Memory = cmp.Or(c.Memory, 1<<20)
+	c.Buffers = cmp.Or(c.Buffers, 256<<20)
 	c.SpillDir = cmp.Or(c.SpillDir, os.TempDir())
 	c.MaxHeader = cmp.Or(c.MaxHeader, 64<<10)
 	c.Ledger = cmp.Or(c.Ledger, 4096)
@@ -101,6 +104,7 @@ func (c Config) withDefaults() Config {
 	c.BodyRate = cmp.Or(c.BodyRate, 500)
 	c.HeaderTimeout = cmp.Or(c.HeaderTimeout, 20*time.Second)
 	c.BodyTimeout = cmp.Or(c.BodyTimeout, time.Minute)
+	c.WriteTimeout = cmp.Or(c.WriteTimeout, time.Minute)
 	c.IdleTimeout = cmp.Or(c.IdleTimeout, 75*time.Second)
 	c.DrainTimeout = cmp.Or(c.DrainTimeout, 10*time.Second)
 	c.TurnOverIdle = cmp.Or(c.TurnOverIdle, 5*time.Second)

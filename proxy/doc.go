@@ -32,7 +32,7 @@
 //
 // What the RFCs leave open is decided so:
 //
-//   - limits: 414, 431, 413; slow heads and bodies: 408 (Config)
+//   - limits: 414, 431, 413; slow heads and bodies: 408; who takes no reply is dropped (Config)
 //   - CONNECT is answered by 501, TRACE by 405, OPTIONS with Max-Forwards 0 by 200
 //   - an absolute https target is answered by 421, HTTP/1.2 and later by 505
 //   - Expect: 100-continue is answered here; every other expectation by 417

@@ -168,7 +168,7 @@ func (x *executor) execute(r *request, attempt uint8) (*wire, error) {
 	if p := x.pending; p != nil && p.why != nil { // the peer did not take it
 		return nil, p.why
 	}
-	if x.unprotected(r) {
+	if x.unprotected(r) && x.prefix == nil { // what has begun in parts ends so
 		return x.pass(r, attempt)
 	}
 	return x.unsplice(x.ask(r, attempt, x.whole))
@@ -188,7 +188,7 @@ func (x *executor) deliver(w *wire, requestEnd uint64) error {
 		return err
 	}
 	crashpoint.Here(crashpoint.ReplyStored)
-	if err := w.writeTo(x.flow.conn); err != nil {
+	if err := w.writeTo(&x.flow.client); err != nil {
 		return errDropped
 	}
 	if !w.own {

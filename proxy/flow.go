@@ -41,6 +41,7 @@ type flow struct {
 	released    released // parts of the next reply, for the ledger
 
 	prefix *prefix // of the next reply; belongs to the flow's goroutine
+	client outlet  // likewise
 
 	pending *pending // the exchange that the peer executes because the upstream here failed
 	was     attempts // at the exchange that the peer has moved here
@@ -48,7 +49,9 @@ type flow struct {
 }
 
 func (s *Server) newFlow(id rewrite.FlowID) *flow {
-	return &flow{s: s, id: id, born: time.Now(), wake: make(chan struct{}, 1), held: held{depot: &s.depot}}
+	f := &flow{s: s, id: id, born: time.Now(), wake: make(chan struct{}, 1), held: held{depot: &s.depot}}
+	f.client.flow = f
+	return f
 }
 
 func (f *flow) signal() {

@@ -18,6 +18,7 @@ type held struct {
 	mem        []byte // holds [start, end) while disk is nil
 	disk       *os.File
 	diskBase   uint64 // offset in the stream of the file's first byte
+	lease      lease
 }
 
 // Len returns how many bytes are held.
@@ -39,7 +40,7 @@ func (h *held) append(p []byte) error {
 	if p = p[skip:]; len(p) == 0 {
 		return nil
 	}
-	if h.disk == nil && int64(len(h.mem)+len(p)) > h.depot.memory {
+	if h.disk == nil && int64(len(h.mem)+len(p)) > h.depot.room() {
 		f, err := h.depot.file()
 		if err != nil {
 			return err
@@ -55,6 +56,7 @@ func (h *held) append(p []byte) error {
 			h.mem = h.depot.pool.getSmall()
 		}
 		h.mem = append(h.mem, p...)
+		h.lease.count(h.depot, h.mem)
 	} else if _, err := h.disk.WriteAt(p, int64(h.end-h.diskBase)); err != nil {
 		return h.depot.fail("write", err)
 	}
@@ -107,8 +109,7 @@ func (h *held) free() {
 }
 
 func (h *held) dropMemory() {
-	if h.mem != nil {
-		h.depot.pool.putSmall(h.mem)
-		h.mem = nil
-	}
+	h.depot.pool.put(h.mem)
+	h.mem = nil
+	h.lease.count(h.depot, nil)
 }

@@ -34,7 +34,7 @@ func (x *executor) sendInterim(p *response, passed bool) error {
 	if err := x.store(rec, bytes.NewReader(head.Bytes())); err != nil {
 		return err
 	}
-	if _, err := x.flow.conn.Write(head.Bytes()); err != nil {
+	if _, err := x.flow.client.Write(head.Bytes()); err != nil {
 		return errDropped
 	}
 	return nil

@@ -16,9 +16,10 @@ import (
 // that answers the request. A host that takes over in between executes the request again and
 // goes on where the parts end, if the new reply begins as they do; see prefix.
 
-// partBody is how much of the body a part has at most, after the first one. It doubles every 8192
-// parts, so that their ordinals suffice for a reply of 2 TiB.
-const partBody = 1 << 20
+// partBody is how much of the body a part has at most, after the first one: with its frame it fits
+// into memory on both hosts. It doubles every 8192 parts, so that their ordinals suffice for a reply
+// of 1 TiB.
+const partBody = 512 << 10
 
 var errParts = errors.New("the reply is too long even for parts")
 
@@ -82,7 +83,7 @@ func (x *executor) rest(in io.Reader, r *request, p *response, framing int64) (*
 
 // some reads a piece of a body: less than limit only at its end.
 func (x *executor) some(in io.Reader, limit int64) (*spill, error) {
-	body := x.flow.s.depot.newSpill()
+	body := x.flow.s.depot.newPiece(limit)
 	if _, err := body.ReadFrom(io.LimitReader(in, limit)); err != nil {
 		body.release()
 		return nil, err
@@ -110,7 +111,7 @@ func (x *executor) part(w *wire) error {
 	if err := x.store(rec, w); err != nil {
 		return err
 	}
-	if err := w.writeTo(x.flow.conn); err != nil {
+	if err := w.writeTo(&x.flow.client); err != nil {
 		return errDropped
 	}
 	return nil

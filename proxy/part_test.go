@@ -200,7 +200,7 @@ func FuzzPrefix(f *testing.F) {
 	f.Add([]byte("HTTP/1.1 200 OK\r\nTransfer-Encoding: chunked\r\n\r\n3\r\nabc\r\n"), []byte("3\r\ndef\r\n"))
 	f.Add([]byte("HTTP/1.1 200 OK\r\nTransfer-Encoding: chunked\r\n\r\n-3\r\nabc\r\n"), []byte("7fffffffffffffff\r\nd"))
 	f.Fuzz(func(t *testing.T, first, second []byte) {
-		d := depot{dir: t.TempDir(), memory: 1 << 20}
+		d := depot{dir: t.TempDir(), memory: 1 << 20, budget: 1 << 20}
 		var p *prefix
 		for i, b := range [][]byte{first, second} {
 			part := d.newSpill()

@@ -40,7 +40,7 @@ func (s *Server) OpenRecord(r Record) (Sink, error) {
 	}
 	k := &sink{flow: f, record: r}
 	if r.Kind == replication.KindReply || within {
-		k.body = s.depot.newSpill()
+		k.body = s.depot.newPiece(r.Size)
 	}
 	return k, nil
 }

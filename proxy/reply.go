@@ -64,19 +64,17 @@ func (w *wire) ReadAt(p []byte, off int64) (n int, err error) {
 }
 
 // writeTo writes the whole to the client.
-func (w *wire) writeTo(conn *net.TCPConn) error {
+func (w *wire) writeTo(o *outlet) error {
 	if w.body != nil && w.body.disk == nil {
-		parts := net.Buffers{w.head, w.body.mem, w.tail}
-		_, err := parts.WriteTo(conn)
+		return o.buffers(net.Buffers{w.head, w.body.mem, w.tail})
+	}
+	if _, err := o.Write(w.head); err != nil || w.body == nil {
 		return err
 	}
-	if _, err := conn.Write(w.head); err != nil || w.body == nil {
+	if err := o.spill(w.body); err != nil {
 		return err
 	}
-	if err := w.body.writeTo(conn); err != nil {
-		return err
-	}
-	_, err := conn.Write(w.tail)
+	_, err := o.Write(w.tail)
 	return err
 }
 

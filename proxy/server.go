@@ -51,7 +51,7 @@ func New(cfg Config, flows Flows, log Log) *Server {
 	return &Server{
 		cfg: cfg, flows: flows, log: log,
 		ledger:   ledger{size: cfg.Ledger},
-		depot:    depot{dir: cfg.SpillDir, memory: cfg.Memory},
+		depot:    depot{dir: cfg.SpillDir, memory: cfg.Memory, budget: cfg.Buffers},
 		table:    make(map[rewrite.FlowID]*flow),
 		handlers: make(map[*handler]struct{}),
 	}

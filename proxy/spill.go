@@ -5,7 +5,6 @@ import (
 	"fmt"
 	"io"
 	"os"
-	"sync"
 	"sync/atomic"
 
 	"golang.org/x/sys/unix"
@@ -18,9 +17,30 @@ var errSpill = errors.New("spill")
 // depot makes spills and counts those that failed.
 type depot struct {
 	dir    string
-	memory int64
+	memory int64 // bytes that one body keeps in memory
+	budget int64 // bytes of all together, beyond which each keeps smallBuffer
 	pool   pool
+	used   atomic.Int64 // bytes of buffers lent to bodies
 	failed atomic.Uint64
+}
+
+// room is how much of a body may be in memory now.
+func (d *depot) room() int64 {
+	if d.used.Load() > d.budget {
+		return min(d.memory, smallBuffer)
+	}
+	return d.memory
+}
+
+// lease is a buffer that is part of the depot's budget.
+type lease struct{ counted int }
+
+// count is called whenever the buffer has become another, nil at the end.
+func (l *lease) count(d *depot, b []byte) {
+	if n := cap(b); n != l.counted {
+		d.used.Add(int64(n - l.counted))
+		l.counted = n
+	}
 }
 
 func (d *depot) fail(op string, err error) error {
@@ -47,43 +67,53 @@ func (d *depot) file() (*os.File, error) {
 
 // spill is a body: written once from front to end, in memory up to the depot's limit and in an
 // unlinked file beyond, then read at any offset. Writing is for one goroutine; reading, once
-// written, for many. It is counted: the last release frees it.
+// written, for many.
 type spill struct {
 	depot *depot
 	mem   []byte
 	disk  *os.File // when not nil it holds everything and mem is nil
 	size  int64
 	row   uint64 // of a stored reply: its ticket in the ledger
-	refs  atomic.Int32
+	lease lease
+	freed atomic.Bool
 }
 
-func (d *depot) newSpill() *spill {
-	s := &spill{depot: d}
-	s.refs.Store(1)
+func (d *depot) newSpill() *spill { return &spill{depot: d} }
+
+// newPiece returns a spill for a piece of a long reply, if size bytes are about one: its buffer is
+// as large from the start, and lent again afterwards.
+func (d *depot) newPiece(size int64) *spill {
+	s := d.newSpill()
+	if size > largeBuffer && size <= pieceBuffer && size <= d.room() {
+		s.mem = d.pool.getPiece()
+		s.lease.count(d, s.mem)
+	}
 	return s
 }
 
 // Len returns how many bytes were written.
 func (s *spill) Len() int64 { return s.size }
 
-func (s *spill) retain() { s.refs.Add(1) }
-
+// release frees the body; nil has none, and a second call does nothing.
 func (s *spill) release() {
-	if s == nil || s.refs.Add(-1) != 0 {
+	if s == nil || s.freed.Swap(true) {
 		return
 	}
 	if s.disk != nil {
 		s.disk.Close()
 	}
-	if s.mem != nil {
-		s.depot.pool.putSmall(s.mem)
-		s.mem = nil
-	}
+	s.dropMemory()
+}
+
+func (s *spill) dropMemory() {
+	s.depot.pool.put(s.mem)
+	s.mem = nil
+	s.lease.count(s.depot, nil)
 }
 
 // Write appends p. After an error the spill can only be released.
 func (s *spill) Write(p []byte) (int, error) {
-	if s.disk == nil && s.size+int64(len(p)) > s.depot.memory {
+	if s.disk == nil && s.size+int64(len(p)) > s.depot.room() {
 		if err := s.toDisk(); err != nil {
 			return 0, err
 		}
@@ -93,6 +123,7 @@ func (s *spill) Write(p []byte) (int, error) {
 			s.mem = s.depot.pool.getSmall()
 		}
 		s.mem = append(s.mem, p...)
+		s.lease.count(s.depot, s.mem)
 		s.size += int64(len(p))
 		return len(p), nil
 	}
@@ -114,10 +145,7 @@ func (s *spill) toDisk() error {
 		return s.depot.fail("write", err)
 	}
 	s.disk = f
-	if s.mem != nil {
-		s.depot.pool.putSmall(s.mem)
-		s.mem = nil
-	}
+	s.dropMemory()
 	return nil
 }
 
@@ -128,10 +156,14 @@ func (s *spill) ReadFrom(r io.Reader) (int64, error) {
 	if s.mem == nil && s.disk == nil {
 		s.mem = s.depot.pool.getSmall()
 	}
-	for s.disk == nil && int64(len(s.mem)) < s.depot.memory && cap(s.mem) < largeBuffer {
+	for s.disk == nil && int64(len(s.mem)) < s.depot.room() {
 		if len(s.mem) == cap(s.mem) {
+			if cap(s.mem) >= largeBuffer {
+				break
+			}
 			s.mem = append(s.mem, make([]byte, cap(s.mem))...)[:len(s.mem)]
 		}
+		s.lease.count(s.depot, s.mem)
 		n, err := r.Read(s.mem[len(s.mem):cap(s.mem)])
 		s.mem = s.mem[:len(s.mem)+n]
 		s.size += int64(n)
@@ -173,59 +205,4 @@ func (s *spill) ReadAt(p []byte, off int64) (int, error) {
 		return n, io.EOF
 	}
 	return n, nil
-}
-
-// writeTo writes everything to w, by sendfile where w is a TCP connection and the body on
-// disk. One caller at a time: it moves the file's offset.
-func (s *spill) writeTo(w io.Writer) error {
-	if s.disk == nil {
-		_, err := w.Write(s.mem)
-		return err
-	}
-	if _, err := s.disk.Seek(0, io.SeekStart); err != nil {
-		return s.depot.fail("seek", err)
-	}
-	n, err := io.Copy(w, io.LimitReader(s.disk, s.size))
-	if err == nil && n != s.size {
-		err = s.depot.fail("read", io.ErrUnexpectedEOF)
-	}
-	return err
-}
-
-// reader returns the body from the front as a request body, which holds a reference until it
-// is closed.
-func (s *spill) reader() io.ReadCloser {
-	s.retain()
-	return &spillReader{spill: s}
-}
-
-// spillReader may be closed while it is read: the transport does so when a round trip is
-// cancelled, and the buffer must not be lent again before the read has ended.
-type spillReader struct {
-	mu     sync.Mutex
-	spill  *spill // nil once closed
-	offset int64
-}
-
-func (r *spillReader) Read(p []byte) (int, error) {
-	r.mu.Lock()
-	defer r.mu.Unlock()
-	if r.spill == nil {
-		return 0, os.ErrClosed
-	}
-	n, err := r.spill.ReadAt(p, r.offset)
-	r.offset += int64(n)
-	if n > 0 {
-		err = nil
-	}
-	return n, err
-}
-
-// Close releases the body. Calling it again does nothing.
-func (r *spillReader) Close() error {
-	r.mu.Lock()
-	defer r.mu.Unlock()
-	r.spill.release()
-	r.spill = nil
-	return nil
 }

@@ -126,7 +126,7 @@ func (f *flow) deliver(rec stored) error {
 		return nil
 	}
 	defer rec.body.release()
-	if err := rec.body.writeTo(f.conn); err != nil {
+	if err := f.client.spill(rec.body); err != nil {
 		f.lose()
 		return err
 	}

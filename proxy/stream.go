@@ -10,6 +10,8 @@ import (
 	"strings"
 	"time"
 
+	"golang.org/x/sys/unix"
+
 	"github.com/ftgw/ftgw/config"
 )
 
@@ -59,10 +61,11 @@ func (f *flow) alone() {
 }
 
 // wantsUpgrade returns the protocols that the client offers to switch to, or nothing. HTTP/2 in
-// the clear is not among them: requests would pass that nobody here has read.
+// the clear is not among them: requests would pass that nobody here has read. Nor is anything for a
+// request whose body is still being sent when the reply comes: the two would mix.
 func (r *request) wantsUpgrade() string {
 	var all []string
-	if r.minor == 0 || !r.options.drops("Upgrade") {
+	if r.minor == 0 || !r.options.drops("Upgrade") || !r.body.small() {
 		return ""
 	}
 	for i := range r.header {
@@ -188,7 +191,7 @@ func (x *executor) streamBody(body io.Reader, p *response, framing int64) error 
 
 // hand writes to the client what is not stored.
 func (x *executor) hand(b []byte) error {
-	n, err := x.flow.conn.Write(b)
+	n, err := x.flow.client.Write(b)
 	x.row.bytes += int64(n)
 	if err != nil {
 		return errDropped
@@ -213,27 +216,34 @@ func (x *executor) cut(framing int64, why error) error {
 
 // watch closes c when the client closes, while its reply is under way: nobody waits for the rest. A
 // client that only ends its own side is taken for one that has gone, as nginx does. What it
-// sends is left for the next exchange. stop ends the watch and reports whether the client had
-// gone; it must be called before anything else is read.
+// sends is not read, but left for the next exchange. stop ends the watch and reports whether the
+// client had gone; it must be called before anything else is read.
 func (x *executor) watch(c UpstreamConn) (stop func() (gone bool)) {
 	conn := x.flow.conn
-	if x.br.Buffered() > 0 || conn.SetReadDeadline(time.Time{}) != nil {
+	raw, err := conn.SyscallConn()
+	if err != nil || conn.SetReadDeadline(time.Time{}) != nil {
 		return func() bool { return false }
 	}
-	x.src.live = true
 	gone := false
 	done := make(chan struct{})
 	go func() {
 		defer close(done)
-		if _, err := x.br.Peek(1); err != nil && !isTimeout(err) {
-			gone = true
+		// Whatever comes makes it look again, but only an end makes it stop.
+		err := raw.Read(func(fd uintptr) bool { return ended(int(fd)) })
+		if gone = !isTimeout(err); gone {
 			c.Abort()
 		}
 	}()
 	return func() bool {
 		conn.SetReadDeadline(time.Unix(1, 0)) // fails on a closed connection only
 		<-done
-		x.src.live = false
 		return gone
 	}
+}
+
+// ended reports whether the other side of a socket has ended the connection, or its own half.
+func ended(fd int) bool {
+	look := [1]unix.PollFd{{Fd: int32(fd), Events: unix.POLLRDHUP}}
+	_, err := unix.Poll(look[:], 0)
+	return err == nil && look[0].Revents != 0
 }

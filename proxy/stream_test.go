@@ -144,8 +144,18 @@ func TestStreamFraming(t *testing.T) {
 	}
 }
 
-// The upstream learns that the client has gone, although nothing is sent.
+// The upstream learns that the client has gone, although nothing is sent, and whatever the client
+// has sent ahead.
 func TestStreamClientGone(t *testing.T) {
+	for name, ahead := range map[string][2]string{
+		"nothing ahead": {"", ""}, "with the request": {simple, ""}, "later": {"", simple},
+		"a lot": {strings.Repeat(simple, 1000), strings.Repeat(simple, 1000)},
+	} {
+		t.Run(name, func(t *testing.T) { streamClientGone(t, ahead[0], ahead[1]) })
+	}
+}
+
+func streamClientGone(t *testing.T, with, later string) {
 	gone := make(chan struct{})
 	up := newUpstream(t, func(w http.ResponseWriter, r *http.Request) {
 		w.(http.Flusher).Flush()
@@ -154,8 +164,9 @@ func TestStreamClientGone(t *testing.T) {
 	})
 	executor, _ := newPair(t, Config{Upstream: up, Mode: open})
 	c, _ := executor.dial(t)
-	send(t, c, "GET /open HTTP/1.1\r\nHost: shop\r\n\r\n")
+	send(t, c, "GET /open HTTP/1.1\r\nHost: shop\r\n\r\n"+with)
 	readHeadOf(t, bufio.NewReader(c))
+	send(t, c, later)
 	c.Close()
 	select {
 	case <-gone:
@@ -282,6 +293,7 @@ func TestUpgradeRefused(t *testing.T) {
 		"logged route": "GET /other HTTP/1.1\r\nHost: shop\r\nConnection: Upgrade\r\nUpgrade: echo\r\n\r\n",
 		"not named":    "GET /open HTTP/1.1\r\nHost: shop\r\nUpgrade: echo\r\n\r\n",
 		"HTTP/1.0":     "GET /open HTTP/1.0\r\nHost: shop\r\nConnection: Upgrade\r\nUpgrade: echo\r\n\r\n",
+		"large body":   "POST /open HTTP/1.1\r\nHost: shop\r\nConnection: Upgrade\r\nUpgrade: echo\r\nContent-Length: 100000\r\n\r\n" + strings.Repeat("x", 100_000),
 		"h2c":          "GET /open HTTP/1.1\r\nHost: shop\r\nConnection: Upgrade\r\nUpgrade: echo, h2c\r\n\r\n",
 	} {
 		t.Run(name, func(t *testing.T) {

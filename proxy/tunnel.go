@@ -25,7 +25,7 @@ func (x *executor) tunnel(c UpstreamConn, raw net.Conn) error {
 		}
 		sent <- err
 	}()
-	n, err := t.carry(conn, c.Reader(), raw, conn)
+	n, err := t.carry(&x.flow.client, c.Reader(), raw, conn)
 	x.row.bytes += n
 	x.payload += n
 	if err != nil {

@@ -1,0 +1,124 @@
+package proxy
+
+import (
+	"io"
+	"net"
+	"net/http"
+	"strconv"
+	"strings"
+	"testing"
+	"time"
+)
+
+// endless answers with bytes for as long as they are taken.
+func endless(t testing.TB, length string) string {
+	return newUpstream(t, func(w http.ResponseWriter, r *http.Request) {
+		if length != "" {
+			w.Header().Set("Content-Length", length)
+		}
+		block := make([]byte, 64<<10)
+		for {
+			if _, err := w.Write(block); err != nil {
+				return
+			}
+		}
+	})
+}
+
+// A client that asks for much and takes nothing keeps neither its connection nor one to the upstream.
+func TestClientTakesNothing(t *testing.T) {
+	for name, tt := range map[string]struct{ up, path string }{
+		"parts":  {endless(t, strconv.Itoa(10<<30)), "/"},
+		"stream": {endless(t, ""), "/open"},
+	} {
+		t.Run(name, func(t *testing.T) {
+			h := newHost(t, Config{Upstream: tt.up, Mode: open, MaxReply: 1 << 20, WriteTimeout: 50 * time.Millisecond}, Executor, &link{})
+			c, _ := h.dial(t)
+			send(t, c, "GET "+tt.path+" HTTP/1.1\r\nHost: shop\r\n\r\n")
+			eventually(t, "it is ended", func() bool {
+				e := h.Ledger(false, 0).Exchanges
+				return len(e) == 1 && e[0].Outcome == Dropped && h.Stats().Open == 0
+			})
+			if n := h.depot.used.Load(); n != 0 {
+				t.Errorf("%d bytes are kept for it", n)
+			}
+		})
+	}
+}
+
+// It does not help to let stored replies pile up, nor that its host has died; but a standby waits.
+func TestClientTakesNoStoredReply(t *testing.T) {
+	up := newWeb(t)
+	executor, standby := newPair(t, Config{Upstream: up.addr(), WriteTimeout: 50 * time.Millisecond})
+	a, id := executor.dial(t)
+	b, _ := standby.dial(t, id)
+	go io.Copy(io.Discard, a)
+	requests := strings.Repeat("GET /?size=900000 HTTP/1.1\r\nHost: shop\r\n\r\n", 30)
+	send(t, a, requests)
+	send(t, b, requests)
+	eventually(t, "all replies are stored", func() bool { return executor.Stats().Delivered == 30 })
+	time.Sleep(200 * time.Millisecond) // more than it would take
+	if standby.Stats().Open != 1 {
+		t.Fatal("the standby gave up")
+	}
+	kill(executor, standby)
+	eventually(t, "it is ended", func() bool { return standby.Stats().Open == 0 })
+	if n := standby.depot.used.Load(); n != 0 {
+		t.Errorf("%d bytes are kept for it", n)
+	}
+}
+
+// A slow client gets all of it, however long that takes.
+func TestSlowClient(t *testing.T) {
+	const size = 4 << 20
+	up := newWeb(t)
+	for name, path := range map[string]string{"logged": "/", "stream": "/open"} {
+		t.Run(name, func(t *testing.T) {
+			t.Parallel()
+			h := newHost(t, Config{Upstream: up.addr(), Mode: open, MaxReply: 3 << 20, WriteTimeout: 250 * time.Millisecond}, Executor, &link{})
+			c, _ := h.dial(t)
+			c.SetReadBuffer(32 << 10)
+			send(t, c, "GET "+path+"?size="+strconv.Itoa(size)+" HTTP/1.1\r\nHost: shop\r\nConnection: close\r\n\r\n")
+			got, buf := 0, make([]byte, 128<<10)
+			for {
+				n, err := io.ReadFull(c, buf)
+				if got += n; err != nil {
+					break
+				}
+				time.Sleep(30 * time.Millisecond)
+			}
+			if got < size {
+				t.Errorf("%d bytes", got)
+			}
+		})
+	}
+}
+
+// Many bodies together stay within the budget of memory.
+func TestMemoryOfManyBodies(t *testing.T) {
+	up := newWeb(t)
+	const clients, budget = 40, 1 << 20
+	executor, standby := newPair(t, Config{Upstream: up.addr(), Buffers: budget})
+	for range clients {
+		a, id := executor.dial(t)
+		b, _ := standby.dial(t, id)
+		for _, c := range []net.Conn{a, b} {
+			send(t, c, "POST / HTTP/1.1\r\nHost: shop\r\nContent-Length: 200001\r\n\r\n"+strings.Repeat("x", 200_000))
+		}
+	}
+	for _, h := range []*host{executor, standby} {
+		eventually(t, "all is read", func() bool {
+			h.packets.mu.Lock()
+			defer h.packets.mu.Unlock()
+			for _, n := range h.packets.received {
+				if n < 200_000 {
+					return false
+				}
+			}
+			return len(h.packets.received) == clients
+		})
+		if n := h.depot.used.Load(); n > budget+clients*smallBuffer+largeBuffer {
+			t.Errorf("%d bytes in memory", n)
+		}
+	}
+}
