@@ -11,12 +11,15 @@ import (
 	"golang.org/x/sys/unix"
 )
 
-const maxDrain = 64 << 20 // bytes read from a client that has every reply
+const (
+	maxDrain      = 64 << 20 // bytes read from a client that has every reply
+	drainPatience = 3        // times DrainTimeout in which it must acknowledge something, whatever it sends
+)
 
 // closing shuts the connection down and reads until the client has closed as well: a close with
 // unread bytes, or bytes that arrive after it, would be answered by RST and take the unsent
-// rest of a reply along. It is bounded by silence and, once everything is acknowledged, in
-// bytes. total and eof say how far the client's stream was read.
+// rest of a reply along. It is bounded by silence, by the time in which nothing is acknowledged and,
+// once everything is, in bytes. total and eof say how far the client's stream was read.
 func (f *flow) closing(ctx context.Context, total uint64, eof bool) {
 	if f.conn.CloseWrite() != nil || eof {
 		return
@@ -24,8 +27,9 @@ func (f *flow) closing(ctx context.Context, total uint64, eof bool) {
 	buf := f.s.depot.pool.getLarge()
 	defer f.s.depot.pool.putLarge(buf)
 	budget, queued := int64(maxDrain), outQueue(f.conn)
-	for ctx.Err() == nil {
-		f.conn.SetReadDeadline(time.Now().Add(f.s.cfg.DrainTimeout))
+	quiet := f.s.cfg.DrainTimeout
+	for last := time.Now().Add(drainPatience * quiet); ctx.Err() == nil && time.Now().Before(last); {
+		f.conn.SetReadDeadline(time.Now().Add(quiet))
 		n, err := f.conn.Read(buf)
 		total += uint64(n)
 		if n > 0 || isEOF(err) {
@@ -34,6 +38,9 @@ func (f *flow) closing(ctx context.Context, total uint64, eof bool) {
 		before := queued
 		if queued = outQueue(f.conn); queued == 0 {
 			budget -= int64(n)
+		}
+		if queued < before {
+			last = time.Now().Add(drainPatience * quiet)
 		}
 		if isTimeout(err) && queued < before {
 			continue // a slow client still reads

@@ -94,6 +94,23 @@ func TestSlowClient(t *testing.T) {
 	}
 }
 
+// A client that goes on sending after the end is not listened to for ever, whether it has read its reply
+// or not.
+func TestClientSendsForEver(t *testing.T) {
+	up := newWeb(t)
+	for name, size := range map[string]int{"read": 10, "unread": 1 << 20} {
+		t.Run(name, func(t *testing.T) {
+			h := newHost(t, Config{Upstream: up.addr(), DrainTimeout: 50 * time.Millisecond}, Executor, &link{})
+			c, _ := h.dial(t)
+			send(t, c, "GET /?size="+strconv.Itoa(size)+" HTTP/1.1\r\nHost: shop\r\nConnection: close\r\n\r\n")
+			eventually(t, "it is ended", func() bool {
+				c.Write([]byte("x"))
+				return h.Stats().Delivered == 1 && h.Stats().Open == 0
+			})
+		})
+	}
+}
+
 // Many bodies together stay within the budget of memory.
 func TestMemoryOfManyBodies(t *testing.T) {
 	up := newWeb(t)
