@@ -5,6 +5,7 @@ import (
 	"fmt"
 	"io"
 	"net/http"
+	"strings"
 	"testing"
 )
 
@@ -53,6 +54,22 @@ func BenchmarkUpload(b *testing.B) {
 	for b.Loop() {
 		fmt.Fprintf(c, "POST / HTTP/1.1\r\nHost: shop\r\nContent-Length: %d\r\n\r\n", size)
 		io.Copy(c, io.LimitReader(zeros{}, size))
+		readDiscard(b, br)
+	}
+}
+
+// BenchmarkTinyChunks is requests of 4 MB, spilled, in chunks of one octet: the dearest that a client
+// can send.
+func BenchmarkTinyChunks(b *testing.B) {
+	h := newHost(b, Config{Upstream: rawDiscard(b)}, Executor, &link{})
+	c, _ := h.dial(b)
+	br := bufio.NewReader(c)
+	body := strings.Repeat("1\r\nx\r\n", 4<<20)
+	b.SetBytes(int64(len(body)))
+	for b.Loop() {
+		io.WriteString(c, "POST / HTTP/1.1\r\nHost: shop\r\nTransfer-Encoding: chunked\r\n\r\n")
+		io.WriteString(c, body)
+		io.WriteString(c, "0\r\n\r\n")
 		readDiscard(b, br)
 	}
 }

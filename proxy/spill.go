@@ -177,11 +177,14 @@ func (s *spill) ReadFrom(r io.Reader) (int64, error) {
 	buf := s.depot.pool.getLarge()
 	defer s.depot.pool.putLarge(buf)
 	for {
-		n, err := r.Read(buf)
-		if n > 0 {
-			if _, err := s.Write(buf[:n]); err != nil {
-				return s.size - start, err
-			}
+		n, err := 0, error(nil)
+		for n < len(buf) && err == nil { // chunks may be of one octet each
+			var k int
+			k, err = r.Read(buf[n:])
+			n += k
+		}
+		if _, err := s.Write(buf[:n]); err != nil {
+			return s.size - start, err
 		}
 		if err == io.EOF {
 			return s.size - start, nil
