@@ -34,7 +34,7 @@ const (
 var modes = []Mode{Logged, SyncStatic, Static, Deferred, Unprotected}
 
 // served are the modes of this version.
-var served = []Mode{Logged, Unprotected}
+var served = []Mode{Logged, SyncStatic, Unprotected}
 
 // Route returns the route of a request and whether there is one. The longest text wins; of equal
 // length an exact one before a path's beginning before its end, and one with methods before one

@@ -7,7 +7,6 @@ import (
 	"time"
 
 	"github.com/ftgw/ftgw/accesslog"
-	"github.com/ftgw/ftgw/config"
 )
 
 // What the access log is told: each exchange once, by each host that had a part in giving the
@@ -23,14 +22,11 @@ func (x *executor) tell(r *request) {
 		return
 	}
 	e := accesslog.Entry{Time: row.began, Client: row.flow.Client, Status: int(row.status), Bytes: x.payload,
-		Duration: row.took, Upstream: x.asked, Outcome: row.outcome.String(), Mode: string(config.Logged)}
+		Duration: row.took, Upstream: x.asked, Outcome: row.outcome.String(), Mode: string(row.mode)}
 	if r != nil {
 		e.Method, e.Target, e.Host = r.method, r.target, r.host
 		e.Proto = "HTTP/1." + strconv.Itoa(r.minor)
 		e.Referer, e.UserAgent = r.header.named("Referer"), r.header.named("User-Agent")
-		if x.unprotected(r) {
-			e.Mode = string(config.Unprotected)
-		}
 		if x.asked > 0 {
 			e.Transaction = r.clientKey()
 		}
@@ -50,7 +46,7 @@ func (f *flow) replayed(ticket uint64) {
 		return
 	}
 	e := accesslog.Entry{Time: row.began, Client: row.flow.Client, Status: int(row.status), Bytes: row.payload,
-		Duration: row.took, Outcome: row.outcome.String(), Mode: string(config.Logged),
+		Duration: row.took, Outcome: row.outcome.String(), Mode: string(row.mode),
 		Transaction: transactionID(row.flow, row.index)}
 	e.Method, e.Target, _ = strings.Cut(string(row.line.text[:row.line.n]), " ")
 	if key := string(row.key.text[:row.key.n]); key != "" {

@@ -73,8 +73,15 @@ type Config struct {
 	UpstreamFailed func(error)
 
 	// Mode is how the reply to a request is protected, by its method and path, which is as the client
-	// wrote it. What is not config.Unprotected is logged. Default: all are.
+	// wrote it. What is neither config.Unprotected nor config.SyncStatic is logged. Default: all are.
 	Mode func(method, path string) config.Mode
+
+	// Shadow says that some requests are in mode config.SyncStatic: as standby this host reads them,
+	// too, and has its own upstream execute those. Without it their replies are stored.
+	Shadow bool
+	// AgreeWithin is how long a reply in that mode waits for the peer's before it is stored instead;
+	// default 250 ms.
+	AgreeWithin time.Duration
 
 	// Access is told of each exchange that ended, see access.go; the entry is the proxy's again
 	// afterwards. It must neither block nor call back into the Server. Default: nobody is told.
@@ -108,6 +115,7 @@ func (c Config) withDefaults() Config {
 	c.IdleTimeout = cmp.Or(c.IdleTimeout, 75*time.Second)
 	c.DrainTimeout = cmp.Or(c.DrainTimeout, 10*time.Second)
 	c.TurnOverIdle = cmp.Or(c.TurnOverIdle, 5*time.Second)
+	c.AgreeWithin = cmp.Or(c.AgreeWithin, 250*time.Millisecond)
 	if c.TurnOver == nil {
 		c.TurnOver = func(rewrite.FlowID) bool { return false }
 	}
@@ -175,6 +183,8 @@ type Log interface {
 	// need not have it. Any error means that the flow must die silently: this host is fenced. But
 	// of a record that gives the flow to the peer (see RecordKind.Gives) nil means that the peer
 	// has it, and any error that it stays here; ErrPeerLost then says that the peer died on the way.
+	// Of a likeness (replication.KindSame) ErrUnlike means that the reply is to be stored instead, and
+	// so does the end of ctx.
 	// body holds r.Size bytes and may be read until Store returns. r.Epoch is for the Log to set.
 	Store(ctx context.Context, r Record, body io.ReaderAt) error
 }

@@ -1,8 +1,11 @@
 package proxy
 
 import (
+	"cmp"
 	"errors"
 	"time"
+
+	"github.com/ftgw/ftgw/config"
 )
 
 // What the executor and the standby write into the ledger.
@@ -10,10 +13,11 @@ import (
 // enter begins the row of an exchange. r is nil where the request was malformed.
 func (x *executor) enter(r *request, attempt uint8, site Site, success Outcome) {
 	x.row = row{flow: x.flow.id, index: x.index, began: time.Now(), attempt: attempt, site: site,
-		outcome: Unfinished, touched: attempt > 1 && x.first, ticket: x.row.ticket}
+		mode: config.Logged, outcome: Unfinished, touched: attempt > 1 && x.first, ticket: x.row.ticket}
 	x.success, x.payload, x.asked = success, 0, 0
 	if r != nil {
 		x.row.request(r.method, r.target)
+		x.row.mode = x.mode(r)
 		x.row.key.n = uint8(copy(x.row.key.text[:], r.clientKey()))
 	}
 	x.flow.s.ledger.put(&x.row)
@@ -55,7 +59,7 @@ func (l *ledger) keep(f *flow, rec stored) {
 	} else { // nothing is held where the reply overtook the request
 		r.line.n = uint8(copy(r.line.text[:], requestLine(f.held.first(maxMethod+1+maxPath))))
 	}
-	r.bytes, r.site = rec.Size+f.released.bytes, Peer
+	r.bytes, r.site, r.mode = rec.Size+f.released.bytes, Peer, cmp.Or(rec.mode, config.Logged)
 	if r.status = f.released.status; r.status == 0 {
 		r.status = statusOf(rec.body.first(len("HTTP/1.1 200")))
 	}

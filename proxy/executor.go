@@ -8,6 +8,7 @@ import (
 	"net/http"
 	"time"
 
+	"github.com/ftgw/ftgw/config"
 	"github.com/ftgw/ftgw/internal/crashpoint"
 	"github.com/ftgw/ftgw/replication"
 )
@@ -184,7 +185,11 @@ func (x *executor) deliver(w *wire, requestEnd uint64) error {
 	x.row.bytes += rec.Size
 	x.payload += w.carries()
 	crashpoint.Here(crashpoint.ReplyMade)
-	if err := x.store(rec, w); err != nil {
+	same, err := x.agreed(rec, w)
+	if err == nil && !same {
+		err = x.store(rec, w)
+	}
+	if err != nil {
 		return err
 	}
 	crashpoint.Here(crashpoint.ReplyStored)
@@ -193,6 +198,9 @@ func (x *executor) deliver(w *wire, requestEnd uint64) error {
 	}
 	if !w.own {
 		x.flow.s.count.delivered.Add(1)
+		if x.row.mode == config.SyncStatic {
+			x.flow.s.count.synced.Add(1)
+		}
 	}
 	return nil
 }
@@ -212,6 +220,11 @@ func (x *executor) store(rec Record, body io.ReaderAt) error {
 	if err == nil {
 		return nil
 	}
+	return x.silenced(rec, err)
+}
+
+// silenced ends the exchange and its flow: the record could not be stored.
+func (x *executor) silenced(rec Record, err error) error {
 	if x.ctx.Err() == nil {
 		x.flow.s.cfg.Log.Info("a reply may not go out; dropping the flow", "flow", x.flow.id, "index", rec.Index, "err", err)
 	}

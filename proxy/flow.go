@@ -40,6 +40,8 @@ type flow struct {
 	mark        uint64   // bytes of the client's stream in this kernel when promoted
 	released    released // parts of the next reply, for the ledger
 
+	shadow *shadow // nil unless the service has routes for it
+
 	prefix *prefix // of the next reply; belongs to the flow's goroutine
 	client outlet  // likewise
 
@@ -51,6 +53,9 @@ type flow struct {
 func (s *Server) newFlow(id rewrite.FlowID) *flow {
 	f := &flow{s: s, id: id, born: time.Now(), wake: make(chan struct{}, 1), held: held{depot: &s.depot}}
 	f.client.flow = f
+	if s.cfg.Shadow {
+		f.shadow = &shadow{flow: f, wake: make(chan struct{}, 1)}
+	}
 	return f
 }
 

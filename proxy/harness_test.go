@@ -20,6 +20,7 @@ import (
 
 	"go.uber.org/goleak"
 
+	"github.com/ftgw/ftgw/replication"
 	"github.com/ftgw/ftgw/rewrite"
 )
 
@@ -228,6 +229,15 @@ func (l *link) store(ctx context.Context, r Record, body io.ReaderAt) error {
 		return errFenced
 	}
 	l.stored.Add(1)
+	answer := make(chan error, 2) // a second one would stay in it
+	if late, ok := k.(replication.LateSink); ok && late.Later(func(err error) { answer <- err }) {
+		select {
+		case err := <-answer:
+			return err
+		case <-ctx.Done():
+			return ctx.Err()
+		}
+	}
 	return k.Commit()
 }
 

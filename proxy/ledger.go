@@ -3,6 +3,7 @@ package proxy
 import (
 	"time"
 
+	"github.com/ftgw/ftgw/config"
 	"github.com/ftgw/ftgw/rewrite"
 )
 
@@ -57,6 +58,7 @@ type Exchange struct {
 	Bytes        int64 // of the reply, head included
 	Attempt      int   // that the upstream was told: 1, or more if another may have executed it; 0: not asked here
 	Executed     Site
+	Mode         config.Mode // how the reply was protected; sync-static also: made by both hosts
 	Outcome      Outcome
 	Epoch        uint64        // of the takeover that touched it; 0: none did
 	Began        time.Time     // the request was here whole, or the reply stored

@@ -27,7 +27,7 @@ const (
 func (s *Server) OpenRecord(r Record) (Sink, error) {
 	within := r.Kind == replication.KindInterim || r.Kind == replication.KindPart
 	counted := within || r.Kind.Gives()
-	if r.Kind < replication.KindReply || r.Kind > replication.KindPart || r.Size < 0 || !counted && r.Interim != 0 {
+	if r.Kind < replication.KindReply || r.Kind > replication.KindSame || r.Kind == replication.KindSame && r.Size > maxSame || r.Size < 0 || !counted && r.Interim != 0 {
 		return nil, fmt.Errorf("proxy: record %d of %v: kind %d, interim %d, size %d make no record",
 			r.Index, r.Flow, r.Kind, r.Interim, r.Size)
 	}
@@ -94,6 +94,7 @@ type sink struct {
 	flow   *flow
 	record Record
 	body   *spill
+	like   []byte // of a likeness
 	n      int64
 	failed error
 }
@@ -105,6 +106,9 @@ func (k *sink) Write(p []byte) (int, error) {
 		return 0, k.failed
 	}
 	k.n += int64(len(p))
+	if k.record.Kind == replication.KindSame && k.flow != nil && k.n <= k.record.Size {
+		k.like = append(k.like, p...)
+	}
 	if k.n > k.record.Size {
 		k.failed = fmt.Errorf("proxy: write record %d of %v: %w", k.record.Index, k.record.Flow, errSize)
 		return 0, k.failed
@@ -117,6 +121,20 @@ func (k *sink) Write(p []byte) (int, error) {
 	return n, err
 }
 
+// Later implements replication.LateSink.
+func (k *sink) Later(answer func(error)) bool {
+	if k.record.Kind != replication.KindSame || k.flow == nil || k.failed != nil || k.n != k.record.Size {
+		return false
+	}
+	l, err := parseLikeness(k.like)
+	if k.failed = err; err != nil {
+		return false
+	}
+	k.flow.claimed(&claim{k.record, l, answer})
+	k.flow = nil
+	return true
+}
+
 func (k *sink) Commit() error {
 	if k.failed == nil && k.n != k.record.Size {
 		k.failed = fmt.Errorf("proxy: commit record %d of %v: %d of %d bytes: %w",
@@ -124,6 +142,9 @@ func (k *sink) Commit() error {
 	}
 	if k.failed != nil || k.flow == nil {
 		return k.failed
+	}
+	if k.record.Kind == replication.KindSame {
+		return ErrUnlike // nobody waits for it
 	}
 	err := k.flow.commit(stored{Record: k.record, body: k.body})
 	if err == nil {

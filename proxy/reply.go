@@ -18,6 +18,7 @@ type wire struct {
 	body    *spill // may be nil
 	tail    []byte
 	status  int
+	bare    int   // bytes of the head alone where it and the body are all that there is; else 0
 	inlined int64 // bytes of the body that stand behind the head
 	close   bool  // the connection ends after it
 	own     bool  // made here for want of the upstream's
@@ -109,6 +110,9 @@ func (x *executor) makeWire(r *request, p *response, body *spill) *wire {
 	}
 	connectionField(head, r.minor, r.close)
 	head.WriteString("\r\n")
+	if before == nil && w.tail == nil {
+		w.bare = head.Len()
+	}
 	head.Write(before)
 	w.head = head.Bytes()
 	w.inline()

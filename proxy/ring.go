@@ -5,6 +5,7 @@ import (
 	"sync"
 	"time"
 
+	"github.com/ftgw/ftgw/config"
 	"github.com/ftgw/ftgw/rewrite"
 )
 
@@ -23,6 +24,7 @@ type row struct {
 	attempt uint8
 	site    Site
 	outcome Outcome
+	mode    config.Mode
 	touched bool // a takeover touched it, whenever it began
 	line    struct {
 		n    uint8
@@ -52,7 +54,7 @@ func (r *row) request(method, target string) {
 func (r *row) exchange() Exchange {
 	e := Exchange{Flow: r.flow, Index: r.index, Transaction: transactionID(r.flow, r.index),
 		ClientKey: string(r.key.text[:r.key.n]), Status: int(r.status), Bytes: r.bytes, Attempt: int(r.attempt),
-		Executed: r.site, Outcome: r.outcome, Epoch: r.epoch, Began: r.began, Took: r.took}
+		Executed: r.site, Mode: r.mode, Outcome: r.outcome, Epoch: r.epoch, Began: r.began, Took: r.took}
 	e.Method, e.Path, _ = strings.Cut(string(r.line.text[:r.line.n]), " ")
 	if r.outcome == Unfinished {
 		e.Took = time.Since(r.began)

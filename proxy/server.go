@@ -7,6 +7,7 @@ import (
 	"net"
 	"net/netip"
 	"sync"
+	"sync/atomic"
 	"time"
 
 	"github.com/ftgw/ftgw/rewrite"
@@ -21,6 +22,8 @@ type Server struct {
 	depot  depot
 	count  counters
 	ledger ledger
+
+	sulking atomic.Int64 // until when no likeness is sent, Unix nanoseconds
 
 	mu       sync.Mutex
 	table    map[rewrite.FlowID]*flow

@@ -16,6 +16,7 @@ func (f *flow) standby(ctx context.Context) ending {
 		defer close(done)
 		f.receive()
 	}()
+	stop := f.shadow.begin(ctx)
 	end := f.replay(ctx)
 	if end == reset {
 		abort(f.conn)
@@ -23,6 +24,7 @@ func (f *flow) standby(ctx context.Context) ending {
 		f.conn.SetReadDeadline(time.Unix(1, 0)) // ends the reader, losing nothing
 	}
 	<-done
+	stop()
 	f.mu.Lock()
 	defer f.mu.Unlock()
 	if f.lost {
@@ -55,6 +57,7 @@ func (f *flow) receive() {
 		f.eof = isEOF(err)
 		total := f.held.end
 		f.mu.Unlock()
+		f.shadow.poke()
 		if n > 0 || isEOF(err) {
 			f.s.flows.Received(f.id, total, isEOF(err))
 		}
@@ -168,6 +171,7 @@ func (f *flow) commit(rec stored) error {
 	case replication.KindReply:
 		f.s.ledger.keep(f, rec)
 		f.held.trim(rec.RequestEnd)
+		f.shadow.answered(rec.Record)
 	case replication.KindHandOver, replication.KindMove:
 		f.held.trim(rec.RequestEnd)
 	}

@@ -9,6 +9,10 @@ type Stats struct {
 	Reexecuted  uint64 // requests executed again after a takeover: held, no stored reply
 	Moved       uint64 // exchanges that the upstream failed and the peer was given
 	Failed      uint64 // exchanges without the upstream's whole reply: 5xx made here, cut or dropped
+	SyncStatic  uint64 // of Delivered: replies that the peer had made as well, in mode sync-static
+	Unlike      uint64 // replies in that mode that were stored instead: the peer's was another, late or missing
+	Mirrored    uint64 // as standby: replies that were made here and are the peer's
+	Differed    uint64 // as standby: replies of the peer in that mode that this host has not made
 	Unprotected uint64 // replies that were passed through without being stored
 	Refused     uint64 // records that could not be stored here
 	Unknown     uint64 // accepted connections of no known flow
@@ -24,17 +28,22 @@ type Stats struct {
 
 type counters struct {
 	delivered, replayed, reexecuted, moved, failed, unprotected, refused, unknown atomic.Uint64
+	synced, unlike, mirrored, differed                                            atomic.Uint64
 	inflight                                                                      atomic.Int64
 }
 
 // Stats returns the present numbers. It walks over all flows.
 func (s *Server) Stats() Stats {
 	st := Stats{
+		SyncStatic:  s.count.synced.Load(), // before Delivered, which it is part of
 		Delivered:   s.count.delivered.Load(),
 		Replayed:    s.count.replayed.Load(),
 		Reexecuted:  s.count.reexecuted.Load(),
 		Moved:       s.count.moved.Load(),
 		Failed:      s.count.failed.Load(),
+		Unlike:      s.count.unlike.Load(),
+		Mirrored:    s.count.mirrored.Load(),
+		Differed:    s.count.differed.Load(),
 		Unprotected: s.count.unprotected.Load(),
 		Refused:     s.count.refused.Load(),
 		Unknown:     s.count.unknown.Load(),

@@ -3,6 +3,7 @@ package proxy
 import (
 	"io"
 
+	"github.com/ftgw/ftgw/config"
 	"github.com/ftgw/ftgw/replication"
 )
 
@@ -29,6 +30,7 @@ func orderOf(r Record) order {
 type stored struct {
 	Record
 	body *spill
+	mode config.Mode // of a reply that was not stored but made here; else empty
 }
 
 // outbox holds a flow's stored records until they are written, and knows what is next. It is

@@ -30,8 +30,7 @@ var streamAlive = net.KeepAliveConfig{Enable: true, Idle: 30 * time.Second, Inte
 
 // unprotected reports whether the route of r is in that mode.
 func (x *executor) unprotected(r *request) bool {
-	path, _, _ := strings.Cut(r.target, "?")
-	return x.flow.s.cfg.Mode(r.method, path) == config.Unprotected
+	return x.mode(r) == config.Unprotected
 }
 
 // pass makes the connection this host's alone and passes the upstream's reply through. A wire is

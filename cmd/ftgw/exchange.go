@@ -98,6 +98,9 @@ func (e exchanges) Store(ctx context.Context, r proxy.Record, body io.ReaderAt) 
 		if r.Kind.Gives() {
 			return errNotMoved
 		}
+		if r.Kind == replication.KindSame {
+			return proxy.ErrUnlike
+		}
 		if !d.simplify(r.Flow) {
 			peerLink(e).Note(rewrite.Note{Flow: r.Flow, Kind: rewrite.NoteUnknown})
 			return errNoVoice

@@ -51,6 +51,7 @@ type LedgerEntry struct {
 	Attempt     int       `json:"attempt,omitempty"`
 	ExecutedOn  string    `json:"executed_on,omitempty"` // a node; empty: answered without the upstream
 	Outcome     string    `json:"outcome"`
+	Mode        string    `json:"mode"`            // how its reply was protected; not its route's where that was stored instead
 	Epoch       uint64    `json:"epoch,omitempty"` // of the takeover that touched it
 	TookMS      float64   `json:"took_ms,omitempty"`
 }
@@ -81,7 +82,7 @@ func (g *group) ledger(v *service, sinceTakeover bool, limit int) ServiceLedger 
 func (g *group) ledgerEntry(e proxy.Exchange) LedgerEntry {
 	return LedgerEntry{Time: e.Began, Client: e.Flow.Client.String(), ISN: uint32(e.Flow.ISN), Index: e.Index,
 		Transaction: e.Transaction, ClientKey: e.ClientKey, Method: e.Method, Path: e.Path, Status: e.Status,
-		Bytes: e.Bytes, Attempt: e.Attempt, Outcome: e.Outcome.String(), Epoch: e.Epoch,
+		Bytes: e.Bytes, Attempt: e.Attempt, Outcome: e.Outcome.String(), Mode: string(e.Mode), Epoch: e.Epoch,
 		ExecutedOn: map[proxy.Site]string{proxy.Here: g.n.self.Name, proxy.Peer: g.nodes[g.peers.at(e.Began)].Name}[e.Executed],
 		TookMS:     float64(e.Took.Microseconds()) / 1000}
 }
@@ -186,11 +187,11 @@ func writeLedger(out io.Writer, l Ledger) error {
 			fmt.Fprintf(w, "no exchanges\n")
 			continue
 		}
-		fmt.Fprintf(w, "\nTIME\tCLIENT\tINDEX\tREQUEST\tSTATUS\tBYTES\tATTEMPT\tEXECUTED ON\tOUTCOME\tEPOCH\tTOOK\n")
+		fmt.Fprintf(w, "\nTIME\tCLIENT\tINDEX\tREQUEST\tSTATUS\tBYTES\tATTEMPT\tEXECUTED ON\tOUTCOME\tMODE\tEPOCH\tTOOK\n")
 		for _, e := range s.Exchanges {
 			took := time.Duration(e.TookMS * float64(time.Millisecond)).Round(10 * time.Microsecond)
-			fmt.Fprintf(w, "%s\t%s\t%d\t%s\t%s\t%d\t%s\t%s\t%s\t%s\t%v\n", e.Time.Local().Format("15:04:05.000"), e.Client, e.Index,
-				orDash(e.Method+spaced(e.Path)), number(e.Status), e.Bytes, number(e.Attempt), orDash(e.ExecutedOn), e.Outcome,
+			fmt.Fprintf(w, "%s\t%s\t%d\t%s\t%s\t%d\t%s\t%s\t%s\t%s\t%s\t%v\n", e.Time.Local().Format("15:04:05.000"), e.Client, e.Index,
+				orDash(e.Method+spaced(e.Path)), number(e.Status), e.Bytes, number(e.Attempt), orDash(e.ExecutedOn), e.Outcome, orDash(e.Mode),
 				number(int(e.Epoch)), took)
 		}
 	}

@@ -41,6 +41,7 @@ type ServiceStatus struct {
 
 	Flows     FlowCounts     `json:"flows"`
 	Exchanges ExchangeCounts `json:"exchanges"`
+	Modes     ModeCounts     `json:"exchanges_by_mode"`
 	IfDied    Forecast       `json:"if_peer_died_now"`
 	// LastTakeover is the latest one by this node since its start, or nil.
 	LastTakeover *Takeover `json:"last_takeover,omitempty"`
@@ -63,6 +64,16 @@ type ExchangeCounts struct {
 	Moved       uint64 `json:"moved"`       // given to the peer because the web server here failed
 	Unprotected uint64 `json:"unprotected"` // passed through without being stored
 	Failed      uint64 `json:"failed"`
+}
+
+// ModeCounts are replies since the start, by how they were protected.
+type ModeCounts struct {
+	Logged      uint64 `json:"logged"`      // Instead included
+	SyncStatic  uint64 `json:"sync_static"` // the peer had made the same
+	Unprotected uint64 `json:"unprotected"`
+	Instead     uint64 `json:"sync_static_logged"` // stored on such a route: the peer's was another, late or missing
+	Mirrored    uint64 `json:"mirrored"`           // made here as backup, the same as the peer's
+	Differed    uint64 `json:"mirrored_not"`       // made here as backup and another, or not made
 }
 
 // Forecast is what the peer's death at this moment would mean, in connections and, for

@@ -54,6 +54,13 @@ type ServiceStatus struct {
 		Unprotected uint64 `json:"unprotected"`
 		Failed      uint64 `json:"failed"`
 	} `json:"exchanges"`
+	Modes struct {
+		Logged     uint64 `json:"logged"`
+		SyncStatic uint64 `json:"sync_static"`
+		Instead    uint64 `json:"sync_static_logged"`
+		Mirrored   uint64 `json:"mirrored"`
+		Differed   uint64 `json:"mirrored_not"`
+	} `json:"exchanges_by_mode"`
 	LastTakeover *Takeover `json:"last_takeover"` // nil: this node has claimed nothing yet
 }
 

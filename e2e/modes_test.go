@@ -1,0 +1,99 @@
+package e2e
+
+import (
+	"fmt"
+	"strings"
+	"sync"
+	"testing"
+	"time"
+
+	"github.com/ftgw/ftgw/internal/lab"
+	"github.com/ftgw/ftgw/internal/lab/client"
+)
+
+// syncStatic has the web application's downloads in mode sync-static. Only those with fixed=1 are the
+// same on both hosts.
+var syncStatic = lab.Config{Service: "[[service.route]]\npath = \"/bytes\"\nmethods = [\"GET\"]\nmode = \"sync-static\"\n"}
+
+// fixed loads the service with replies that both hosts make, some through connections that idle, until
+// the returned function ends it.
+func (x *cluster) fixed(name string) (wait func()) {
+	stop := make(chan struct{})
+	var wg sync.WaitGroup
+	for i := range 8 {
+		size := []int64{100, 5000, 50_000, 2 << 20}[i%4]
+		wg.Go(func() {
+			x.client.Repeat(x.Context(), 5*time.Millisecond, func(k int) (client.Request, bool) {
+				select {
+				case <-stop:
+					return client.Request{}, false
+				default:
+				}
+				r := client.Bytes(fmt.Sprintf("%s-%d-%d", name, i, k), size)
+				r.Path += "&fixed=1"
+				return r, true
+			}, &x.report)
+		})
+	}
+	return func() { close(stop); wg.Wait() }
+}
+
+// Either host dies while both make each reply. No client notices, and hardly a body went over.
+func TestSyncStatic(t *testing.T) {
+	for _, victim := range []string{"a", "b"} {
+		t.Run(victim+" dies", func(t *testing.T) {
+			x := start(t, lab.Options{CongestionControl: "cubic"}, syncStatic)
+			wait := x.fixed("fixed")
+			x.until("replies that both have made", 20*time.Second, func() bool { return x.service(x.A).Modes.SyncStatic > 200 })
+			a, b := x.service(x.A), x.service(x.B)
+			t.Logf("a %+v, b %+v", a.Modes, b.Modes)
+			if a.Modes.Instead*5 > a.Modes.SyncStatic || b.Modes.Mirrored == 0 {
+				t.Errorf("too few are the same: a %+v, b %+v", a.Modes, b.Modes)
+			}
+			dies, survives := x.A, x.B
+			if victim == "b" {
+				dies, survives = x.B, x.A
+			}
+			x.must(dies.Crash())
+			x.until("the other serves alone", 10*time.Second, func() bool { return x.service(survives).Role == "sole" })
+			before := x.service(survives).Exchanges.Delivered
+			x.until("it delivers", 10*time.Second, func() bool { return x.service(survives).Exchanges.Delivered > before+50 })
+			wait()
+			x.whole()
+			if out := x.ledger(survives); !strings.Contains(out, `"mode":"sync-static"`) {
+				t.Errorf("the ledger of %s knows no such mode", survives.Name)
+			}
+		})
+	}
+}
+
+// Upstreams that differ in each body: every reply is stored before it goes out, and a crash of the
+// primary costs no client a byte.
+func TestSyncStaticDiffers(t *testing.T) {
+	x := start(t, lab.Options{CongestionControl: "cubic"}, syncStatic)
+	wait := x.busy()
+	time.Sleep(500 * time.Millisecond) // of load
+	if a := x.service(x.A).Modes; a.SyncStatic > 0 || a.Instead == 0 {
+		t.Errorf("%+v", a)
+	}
+	x.must(x.A.Crash())
+	time.Sleep(500 * time.Millisecond)
+	wait()
+	x.whole()
+}
+
+// A backup whose web server is gone costs the mode, and nothing else.
+func TestSyncStaticWithoutUpstream(t *testing.T) {
+	x := start(t, lab.Options{}, syncStatic)
+	for _, p := range x.B.Processes() {
+		if p.Name == "app" {
+			x.must(p.Kill())
+		}
+	}
+	wait := x.fixed("alone")
+	x.until("replies that are stored instead", 20*time.Second, func() bool { return x.service(x.A).Modes.Instead > 50 })
+	x.app(x.B)
+	x.until("replies that both make", 20*time.Second, func() bool { return x.service(x.A).Modes.SyncStatic > 50 })
+	wait()
+	x.whole()
+}

@@ -1,0 +1,340 @@
+package proxy
+
+import (
+	"bufio"
+	"context"
+	"crypto/sha256"
+	"errors"
+	"fmt"
+	"io"
+	"sync"
+
+	"github.com/ftgw/ftgw/config"
+	"github.com/ftgw/ftgw/replication"
+)
+
+// shadow executes a standby's requests on routes in mode sync-static, one at a time, in step with
+// the peer; see same.go. It reads the held suffix and takes nothing from it. Where an exchange ends
+// the peer's record says, so that of other routes it reads no more than the head, and whatever it
+// does not understand costs no more than that the reply is stored:
+//
+//	waiting ──bytes of the next exchange──► reading ──sync-static──► asking the upstream
+//	   ▲                                      │ other, or a fault         │ reply, or none
+//	   │                                      ▼                           ▼
+//	   └── the exchange has a reply here ─── settling: likenesses are compared, or refused
+type shadow struct {
+	flow *flow
+	wake chan struct{} // holds one token when something below, or the held suffix, changed
+
+	// Under the flow's mu.
+	next  place              // the first exchange without a reply here
+	claim *claim             // a likeness that was not answered
+	at    uint64             // the exchange under way
+	halt  context.CancelFunc // ends the work on it; nil: there is none
+}
+
+// place is where an exchange begins in the client's stream.
+type place struct{ index, offset uint64 }
+
+// claim is a likeness that the peer waits for an answer to.
+type claim struct {
+	Record
+	likeness
+	answer func(error)
+}
+
+// errOvertaken ends the work on an exchange whose reply has come from the peer.
+var errOvertaken = errors.New("the peer's reply has come")
+
+// own reply of the shadow, or nothing: body is nil then.
+type mirrored struct {
+	end    uint64 // of the request
+	status int
+	body   *spill
+	sum    [sha256.Size]byte
+	why    error // there is none
+}
+
+// poke makes the shadow look again; h may be nil.
+func (h *shadow) poke() {
+	if h == nil {
+		return
+	}
+	select {
+	case h.wake <- struct{}{}:
+	default:
+	}
+}
+
+// begin runs the shadow until stop is called, which waits for its end; h may be nil.
+func (h *shadow) begin(ctx context.Context) (stop func()) {
+	if h == nil {
+		return func() {}
+	}
+	ctx, cancel := context.WithCancel(ctx)
+	var owned sync.WaitGroup
+	owned.Go(func() { h.run(ctx) })
+	return func() {
+		cancel()
+		owned.Wait()
+		if c := h.take(nil); c != nil {
+			c.answer(ErrNotHeld)
+		}
+	}
+}
+
+// restart says where the next exchange begins when the flow becomes standby again. The caller holds
+// the flow's mu.
+func (h *shadow) restart(index, offset uint64) {
+	if h != nil {
+		h.next = place{index, offset}
+	}
+}
+
+// answered notes that an exchange has its reply here. The caller holds the flow's mu.
+func (h *shadow) answered(r Record) {
+	if h == nil || r.Index < h.next.index {
+		return
+	}
+	h.next = place{r.Index + 1, r.RequestEnd}
+	if h.halt != nil && h.at <= r.Index {
+		h.halt()
+	}
+	h.poke()
+}
+
+// claimed takes a likeness of the peer's.
+func (f *flow) claimed(c *claim) {
+	f.mu.Lock()
+	var err error
+	switch h := f.shadow; {
+	case f.out.has(c.Record):
+	case f.lost || f.promoted || f.taken || f.duty == Executor || h == nil:
+		err = ErrNotHeld
+	default:
+		old := h.claim
+		h.claim = c
+		h.poke()
+		f.mu.Unlock()
+		if old != nil && old.Index != c.Index { // else it has come again, with another session
+			old.answer(ErrUnlike)
+		}
+		return
+	}
+	f.mu.Unlock()
+	c.answer(err)
+}
+
+// take returns the claim, if there is one and it is wanted; nil wants any.
+func (h *shadow) take(wanted func(*claim) bool) *claim {
+	h.flow.mu.Lock()
+	defer h.flow.mu.Unlock()
+	c := h.claim
+	if c != nil && (wanted == nil || wanted(c)) {
+		h.claim = nil
+		return c
+	}
+	return nil
+}
+
+func (h *shadow) run(ctx context.Context) {
+	x := &executor{flow: h.flow}
+	defer func() {
+		if c := x.takeOwn(); c != nil {
+			c.Discard()
+		}
+	}()
+	for {
+		at, ok := h.await(ctx)
+		if !ok {
+			return
+		}
+		work, cancel := context.WithCancel(ctx)
+		h.flow.mu.Lock()
+		h.at, h.halt = at.index, cancel
+		h.flow.mu.Unlock()
+		x.ctx, x.index = work, at.index
+		own := h.make(x, at)
+		h.settle(ctx, at, &own)
+		own.body.release()
+		h.flow.mu.Lock()
+		h.halt = nil
+		h.flow.mu.Unlock()
+		cancel()
+	}
+}
+
+// await waits for the first byte of the next exchange.
+func (h *shadow) await(ctx context.Context) (place, bool) {
+	f := h.flow
+	for {
+		if c := h.take(func(c *claim) bool { return c.Index < h.next.index }); c != nil {
+			c.answer(ErrUnlike)
+		}
+		f.mu.Lock()
+		at, here := h.next, f.held.end > h.next.offset
+		f.mu.Unlock()
+		if here {
+			return at, ctx.Err() == nil
+		}
+		select {
+		case <-h.wake:
+		case <-ctx.Done():
+			return at, false
+		}
+	}
+}
+
+// make reads the request and has the upstream execute it, if its route is in the mode.
+func (h *shadow) make(x *executor, at place) mirrored {
+	cfg := &h.flow.s.cfg
+	src := &heldReader{shadow: h, ctx: x.ctx, index: at.index, pos: at.offset}
+	if x.br == nil {
+		x.br = bufio.NewReaderSize(src, 4<<10)
+	} else {
+		x.br.Reset(src)
+	}
+	var err error
+	if x.head, err = readHead(x.br, x.head[:0], cfg.MaxLine, cfg.MaxHeader); err != nil {
+		return mirrored{why: err}
+	}
+	r, err := parseRequest(string(x.head), cfg.MaxFields)
+	switch {
+	case err != nil:
+		return mirrored{why: err}
+	case x.mode(r) != config.SyncStatic || r.here:
+		return mirrored{why: errors.New("the request's route is in another mode")}
+	case cfg.MaxBody >= 0 && r.length > cfg.MaxBody:
+		return mirrored{why: errBodySize}
+	}
+	defer r.free()
+	if err := readBody(x.br, r, &h.flow.s.depot, cfg); err != nil {
+		return mirrored{why: err}
+	}
+	own := mirrored{end: src.pos - uint64(x.br.Buffered())}
+	x.interim.next = maxInterims // they are the peer's to pass on
+	w, err := x.ask(r, 1, x.mirror)
+	switch {
+	case err != nil:
+		own.why = err
+	case w == nil:
+		own.why = errors.New("the reply is longer than max_reply")
+	default:
+		own.status, own.body = w.status, w.body
+		own.sum, own.why = digest(w.content())
+	}
+	return own
+}
+
+// mirror reads a reply whole, or not at all if it is too long; see taker.
+func (x *executor) mirror(c UpstreamConn, r *request, p *response) (*wire, error) {
+	limit := x.flow.s.cfg.MaxReply
+	body, err := x.some(p.body(c.Reader()), limit)
+	if err != nil {
+		return nil, err
+	}
+	if body.Len() >= limit {
+		body.release()
+		p.options.close = true // the rest is unread
+		return nil, nil
+	}
+	return &wire{body: body, status: p.status}, nil
+}
+
+// settle answers what the peer says of its reply, until the exchange has one here.
+func (h *shadow) settle(ctx context.Context, at place, own *mirrored) {
+	f := h.flow
+	for {
+		f.mu.Lock()
+		over := h.next.index > at.index
+		f.mu.Unlock()
+		c := h.take(func(c *claim) bool { return c.Index <= at.index })
+		switch {
+		case c != nil && (over || c.Index < at.index):
+			c.answer(ErrUnlike)
+		case c != nil:
+			c.answer(h.judge(c, own))
+		case over:
+			return
+		default:
+			select {
+			case <-h.wake:
+			case <-ctx.Done():
+				return
+			}
+		}
+	}
+}
+
+// judge compares the peer's reply with the own one and, if they are the same, has that written in
+// the place of a stored one.
+func (h *shadow) judge(c *claim, own *mirrored) error {
+	f := h.flow
+	why := own.why
+	switch {
+	case why != nil:
+	case c.RequestEnd != own.end:
+		why = errors.New("the request ends elsewhere")
+	case int(statusOf(c.head)) != own.status:
+		why = fmt.Errorf("status %d here, %d there", own.status, statusOf(c.head))
+	case c.size != own.body.Len():
+		why = fmt.Errorf("%d bytes here, %d there", own.body.Len(), c.size)
+	case c.sum != own.sum:
+		why = errors.New("as many bytes, others")
+	}
+	if why != nil {
+		if n := f.s.count.differed.Add(1); n&(n-1) == 0 { // fewer and fewer of them
+			f.s.cfg.Log.Warn("a reply of a sync-static route is not the peer's; it is stored instead",
+				"flow", f.id, "index", c.Index, "why", why, "so_far", n)
+		}
+		return ErrUnlike
+	}
+	rec := stored{Record: c.Record, body: f.s.depot.newSpill(), mode: config.SyncStatic}
+	rec.Kind, rec.Size = replication.KindReply, int64(len(c.head))+c.size
+	_, err := rec.body.Write(c.head)
+	if err == nil {
+		_, err = rec.body.ReadFrom(io.NewSectionReader(own.body, 0, c.size))
+	}
+	if err == nil {
+		err = f.commit(rec)
+	}
+	if err != nil {
+		rec.body.release()
+		return err
+	}
+	f.s.count.mirrored.Add(1)
+	return nil
+}
+
+// heldReader reads the client's stream where the standby holds it, and waits for what is not there
+// yet.
+type heldReader struct {
+	shadow *shadow
+	ctx    context.Context
+	index  uint64 // of the exchange that it is for
+	pos    uint64
+}
+
+func (r *heldReader) Read(p []byte) (int, error) {
+	f := r.shadow.flow
+	for {
+		f.mu.Lock()
+		n, err := f.held.readAt(p, r.pos)
+		over, eof := r.shadow.next.index > r.index, f.eof
+		f.mu.Unlock()
+		switch {
+		case over:
+			return 0, errOvertaken
+		case !errors.Is(err, io.EOF):
+			r.pos += uint64(n)
+			return n, err
+		case eof:
+			return 0, io.EOF
+		}
+		select {
+		case <-r.shadow.wake:
+		case <-r.ctx.Done():
+			return 0, r.ctx.Err()
+		}
+	}
+}
