@@ -28,6 +28,7 @@ type Heartbeat struct {
 	Got       uint64 // numbered control frames below this one arrived
 
 	VoiceTurn, AddressTurn uint16 // handovers of voice and address that the node knows of
+	GaveUp, Knew           uint16 // pairs given up, by the node and, as it knew when it entered this one, by the other
 }
 
 // Append appends the frame to dst.
@@ -43,6 +44,8 @@ func (h Heartbeat) Append(dst []byte) []byte {
 	dst = binary.BigEndian.AppendUint64(dst, h.Got)
 	dst = binary.BigEndian.AppendUint16(dst, h.VoiceTurn)
 	dst = binary.BigEndian.AppendUint16(dst, h.AddressTurn)
+	dst = binary.BigEndian.AppendUint16(dst, h.GaveUp)
+	dst = binary.BigEndian.AppendUint16(dst, h.Knew)
 	return end(dst, at)
 }
 
@@ -54,6 +57,7 @@ func ParseHeartbeat(body []byte) (Heartbeat, error) {
 		Epoch: p.u64(),
 		Role:  Role(p.enum("role", 0, uint8(RoleWitness))),
 		Flags: p.u8(), Got: p.u64(), VoiceTurn: p.u16(), AddressTurn: p.u16(),
+		GaveUp: p.u16(), Knew: p.u16(),
 	}
 	return h, p.done(TypeHeartbeat)
 }

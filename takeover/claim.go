@@ -156,7 +156,8 @@ func (m *Machine) carryOut() {
 func (m *Machine) fence(why string) {
 	m.claim, m.mate, m.mated, m.hold = nil, Boot{}, false, hold{}
 	m.role, m.owner, m.why = Fenced, false, why
-	m.peer.old, m.peer.oldAt, m.ev.gone = true, m.epoch, ""
+	m.gaveUp++
+	m.ev.gone = ""
 	m.do(Action{Do: CloseGate}, Action{Do: Disown}, Action{Do: Fence, Why: why}, Action{Do: Publish})
 }
 

@@ -46,6 +46,10 @@ type View struct {
 	Chosen bool // the node that it tells this to is its peer; always so in a group of two
 
 	VoiceTurn, AddressTurn uint16 // the handovers of each that it knows of in this pair
+
+	// GaveUp counts the pairs that this process has given up, and Knew is what it had heard of the
+	// other's when it entered the present one. Paired is the word of a half that knew of them all.
+	GaveUp, Knew uint16
 }
 
 // Kind says what happened.

@@ -19,15 +19,20 @@ type node struct {
 	dead bool          // the last that it showed was R
 }
 
+// paired reports that the node is in the pair with this process, and not in one that this
+// process gave up.
+func (m *Machine) paired(p *peer) bool {
+	return p.up && p.heard && p.view.Paired && p.view.Knew == m.gaveUp && p.view.Role.inPair()
+}
+
 // begin starts a session with the node.
 func (p *peer) begin(ev Event) {
-	*p = peer{boot: ev.Boot, up: true, unequal: ev.Unequal, old: p.old && ev.Boot == p.boot, oldAt: p.oldAt}
+	*p = peer{boot: ev.Boot, up: true, unequal: ev.Unequal}
 }
 
 // says takes what a heartbeat shows.
 func (p *peer) says(v View) {
 	p.view, p.heard = v, true
-	p.old = p.old && v.Paired && v.Epoch <= p.oldAt
 }
 
 // serves reports that the node says it serves.
@@ -128,7 +133,7 @@ func (m *Machine) choose() {
 // that may come; else the next in the list that waits.
 func (m *Machine) chooseHalf() int {
 	p := &m.nodes[m.target]
-	comes := p.waits() || p.up && p.heard && p.view.Paired && !p.old
+	comes := p.waits() || m.paired(&p.peer)
 	if comes && m.now-m.chosen < m.cfg.patience() {
 		return m.target
 	}

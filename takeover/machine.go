@@ -25,6 +25,8 @@ type Machine struct {
 	fresh bool  // of Sole: it claimed without flows, and shared none since
 
 	entered time.Duration // the pair
+	gaveUp  uint16        // pairs of this process
+	knew    uint16        // of the peer's when it entered
 	why     string
 
 	target int   // the present peer, by its place in the list
@@ -53,8 +55,6 @@ type peer struct {
 	up      bool // a session is there
 	unequal bool
 	heard   bool // view is from the present session
-	old     bool // its Paired may still mean the pair that this process gave up, at epoch oldAt
-	oldAt   Epoch
 	view    View
 }
 
@@ -186,6 +186,7 @@ func (m *Machine) View(to int) View {
 		granted := m.claim != nil && m.claim.granted // which no sign of life undoes: the pair is over
 		v.Chosen, v.Paired = true, m.inPair() && m.mate == m.peer.boot && !granted
 		v.VoiceTurn, v.AddressTurn = m.voice.turn, m.address.turn
+		v.GaveUp, v.Knew = m.gaveUp, m.knew
 	}
 	return v
 }

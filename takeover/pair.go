@@ -8,7 +8,7 @@ func (m *Machine) pair() {
 	if !p.up || !p.heard || p.unequal || m.claim != nil || m.suspect() {
 		return
 	}
-	mine := p.view.Paired && !p.old && (p.view.Role == Primary || p.view.Role == Backup)
+	mine := m.paired(p)
 	switch m.role {
 	case Joining:
 		m.join(mine)
@@ -81,7 +81,7 @@ func (m *Machine) join(mine bool) {
 func (m *Machine) enter(role Role, owner bool) {
 	was := m.role
 	m.role, m.owner, m.mate, m.hold = role, owner, m.peer.boot, hold{}
-	m.mated, m.ev.gone = m.peer.view.Paired, ""
+	m.mated, m.ev.gone, m.knew = m.paired(m.peer), "", m.peer.view.GaveUp
 	m.newBatons()
 	m.fresh = false
 	m.entered = m.now

@@ -127,7 +127,7 @@ func (w *world) command(words []string) {
 		w.beat, w.view = true, View{Role: Joining}
 		w.step(Event{Kind: SessionUp, Boot: w.boot})
 		w.run(20 * time.Millisecond)
-		w.view = View{Role: Backup, Owner: true, Paired: true}
+		w.view = View{Role: Backup, Owner: true, Paired: true, Knew: w.m.gaveUp}
 		if w.m.cfg.Index != 0 {
 			w.view.Role, w.view.Owner = Primary, false
 		}
@@ -173,7 +173,7 @@ func (w *world) node(words []string) {
 		case "chosen":
 			ev.Peer.Chosen = true
 		case "paired":
-			ev.Peer.Chosen, ev.Peer.Paired = true, true
+			ev.Peer.Chosen, ev.Peer.Paired, ev.Peer.Knew = true, true, w.m.gaveUp
 		default:
 			ev.Peer.Epoch = w.epoch(word)
 		}
@@ -203,7 +203,7 @@ func (w *world) set(word string) {
 	case "owner":
 		w.view.Owner = on
 	case "paired":
-		w.view.Paired = on
+		w.view.Paired, w.view.Knew = on, w.m.gaveUp
 	case "epoch":
 		w.view.Epoch = w.epoch(word)
 	case "boot":

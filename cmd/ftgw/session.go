@@ -52,7 +52,7 @@ func (g *group) beat(to int) replication.Heartbeat {
 		return h
 	}
 	h.Flags |= replication.FlagChosen
-	h.VoiceTurn, h.AddressTurn = st.VoiceTurn, st.AddressTurn
+	h.VoiceTurn, h.AddressTurn, h.GaveUp, h.Knew = st.VoiceTurn, st.AddressTurn, st.GaveUp, st.Knew
 	// A session with a new process may be up before the machine has heard of it.
 	if st.Paired && st.Mate == takeover.Boot(g.links[to].Status().Peer.Boot) {
 		h.Flags |= replication.FlagPaired
@@ -101,7 +101,8 @@ func (s *session) Sign() { s.g.dir.sign(s.from) }
 func (s *session) Heartbeat(h replication.Heartbeat) {
 	view := takeover.View{Epoch: takeover.Epoch(h.Epoch), Role: roleOf(h.Role),
 		Owner: h.Flags&replication.FlagOwner != 0, Paired: h.Flags&replication.FlagPaired != 0,
-		Chosen: h.Flags&replication.FlagChosen != 0, VoiceTurn: h.VoiceTurn, AddressTurn: h.AddressTurn}
+		Chosen: h.Flags&replication.FlagChosen != 0, VoiceTurn: h.VoiceTurn, AddressTurn: h.AddressTurn,
+		GaveUp: h.GaveUp, Knew: h.Knew}
 	s.g.serve[s.from].Store(h.Flags&replication.FlagServing != 0)
 	echo := time.Duration(0)
 	if h.Echo != 0 {

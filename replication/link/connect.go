@@ -10,34 +10,42 @@ import (
 	"sync"
 	"time"
 
+	"golang.org/x/sys/unix"
+
 	"github.com/ftgw/ftgw/replication"
 )
 
 const (
 	firstBackoff = 5 * time.Millisecond
 	lastBackoff  = 200 * time.Millisecond
+	refusals     = 3 // in a row, before another path is tried
 )
 
 // dial keeps one session up from this side until ctx ends.
 func (l *Link) dial(ctx context.Context) {
 	backoff := firstBackoff
 	paths := l.paths()
-	for try := 0; ctx.Err() == nil; try++ {
+	by, refused := 0, 0
+	for ctx.Err() == nil {
 		wait := backoff
 		began := time.Now()
-		p, err := l.connect(ctx, paths[try%len(paths)])
+		p, err := l.connect(ctx, paths[by])
 		if err == nil {
 			l.establish(ctx, p)
 			select {
 			case <-p.ended:
 			case <-ctx.Done():
 			}
-			try = -1
+			by, refused = 0, 0
 		} else if why := refusal(err); why != nil {
 			l.refuse(why)
 			wait = l.cfg.RefusedRetry
 		} else {
 			l.log.Debug("peer session not connected", "err", err)
+			// A process that has only not started yet listens on no path.
+			if refused++; !errors.Is(err, unix.ECONNREFUSED) || refused > refusals {
+				by, refused = (by+1)%len(paths), 0
+			}
 		}
 		if backoff = min(2*backoff, lastBackoff); err == nil && time.Since(began) > lastBackoff {
 			wait, backoff = firstBackoff, firstBackoff

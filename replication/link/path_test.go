@@ -32,7 +32,7 @@ func TestOwnPath(t *testing.T) {
 		t.Errorf("a peer that listens on neither: refused %v, %v", refused, err)
 	}
 
-	c := newHost(t, "b", high, low, func(c *Config) { c.Own = Path{Peer: ownLow} }) // its own network is down
+	c := newHost(t, "b", high, low, func(c *Config) { c.Own = Path{Peer: ownLow} }) // it is not on that network any more
 	c.start(t)
 	a.until(t, "a up by the other path", func() bool { return a.ups == 2 })
 	at("a", a, high)

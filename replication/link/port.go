@@ -78,7 +78,7 @@ func (p *Port) Run(ctx context.Context) error {
 	lc := net.ListenConfig{Control: socketOptions}
 	lc.SetMultipathTCP(false)
 	var listeners []net.Listener
-	for _, at := range []netip.AddrPort{p.cfg.Self, p.cfg.Own} {
+	for _, at := range []netip.AddrPort{p.cfg.Own, p.cfg.Self} { // as a peer tries them
 		if !at.IsValid() {
 			continue
 		}
