@@ -1,11 +1,14 @@
 package proxy
 
 import (
+	"bytes"
 	"io"
+	"math/rand/v2"
 	"net"
 	"net/http"
 	"strconv"
 	"strings"
+	"sync"
 	"testing"
 	"time"
 )
@@ -136,6 +139,54 @@ func TestMemoryOfManyBodies(t *testing.T) {
 		})
 		if n := h.depot.used.Load(); n > budget+clients*smallBuffer+largeBuffer {
 			t.Errorf("%d bytes in memory", n)
+		}
+	}
+}
+
+// Records that run ahead of what is being written to disk lose nothing and repeat nothing.
+func TestHoldWhileTrimmed(t *testing.T) {
+	rnd := rand.New(rand.NewPCG(2, 2))
+	for range 50 {
+		s := New(Config{Memory: 4 << 10, SpillDir: t.TempDir()}, newPackets(Standby), &link{})
+		f := s.newFlow(asClient())
+		stream := make([]byte, 200_000)
+		for i := range stream {
+			stream[i] = byte(rnd.Uint32())
+		}
+		cuts := []uint64{uint64(rnd.IntN(100_000)), 100_000 + uint64(rnd.IntN(100_000))}
+		var owned sync.WaitGroup
+		owned.Go(func() {
+			for _, to := range cuts {
+				f.mu.Lock()
+				f.held.trim(to)
+				f.mu.Unlock()
+			}
+		})
+		for rest := stream; len(rest) > 0; {
+			n := min(len(rest), 3000)
+			f.mu.Lock()
+			err := f.hold(rest[:n])
+			f.mu.Unlock()
+			if err != nil {
+				t.Fatal(err)
+			}
+			rest = rest[n:]
+		}
+		owned.Wait()
+		got := make([]byte, f.held.Len())
+		for at := 0; at < len(got); {
+			n, err := f.held.readAt(got[at:], f.held.start+uint64(at))
+			if err != nil {
+				t.Fatal(err)
+			}
+			at += n
+		}
+		if f.held.start != cuts[1] || f.held.end != uint64(len(stream)) || !bytes.Equal(got, stream[cuts[1]:]) {
+			t.Fatalf("held from %d to %d, trimmed to %d", f.held.start, f.held.end, cuts[1])
+		}
+		f.held.free()
+		if n := s.depot.used.Load(); n != 0 {
+			t.Fatalf("%d bytes are still lent", n)
 		}
 	}
 }

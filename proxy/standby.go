@@ -53,7 +53,7 @@ func (f *flow) receive() {
 	for {
 		n, err := f.conn.Read(buf)
 		f.mu.Lock()
-		spilled := f.held.append(buf[:n])
+		spilled := f.hold(buf[:n])
 		f.eof = isEOF(err)
 		total := f.held.end
 		f.mu.Unlock()
@@ -81,6 +81,28 @@ func (f *flow) receive() {
 			buf, large = small, nil
 		}
 	}
+}
+
+// hold appends to the held suffix. The caller holds f.mu, which is let go during a write to disk: that
+// may take long, and a claim waits for the lock of each flow. Nobody else appends.
+func (f *flow) hold(p []byte) error {
+	h := &f.held
+	disk := h.disk
+	if disk == nil || h.start > h.end {
+		return h.append(p)
+	}
+	at := int64(h.end - h.diskBase)
+	f.mu.Unlock()
+	_, err := disk.WriteAt(p, at)
+	f.mu.Lock()
+	switch {
+	case h.disk != disk: // a record ran ahead of p meanwhile, and the file was closed
+		return h.append(p)
+	case err != nil:
+		return h.depot.fail("write", err)
+	}
+	h.end += uint64(len(p))
+	return nil
 }
 
 // replay writes stored records in order.
