@@ -24,7 +24,7 @@ type Mode string
 // The modes. Parse refuses those that this version does not serve, and says so.
 const (
 	Logged      Mode = "logged" // no byte of a reply goes out before the peer has it
-	Static      Mode = "static"
+	Static      Mode = "static" // as SyncStatic, but a reply goes out at once and is compared afterwards
 	SyncStatic  Mode = "sync-static" // each host asks its own upstream; a reply goes out when the peer has the same
 	Deferred    Mode = "deferred"
 	Unprotected Mode = "unprotected" // passed through as it comes; the connection ends with its host
@@ -34,7 +34,7 @@ const (
 var modes = []Mode{Logged, SyncStatic, Static, Deferred, Unprotected}
 
 // served are the modes of this version.
-var served = []Mode{Logged, SyncStatic, Unprotected}
+var served = []Mode{Logged, SyncStatic, Static, Unprotected}
 
 // Route returns the route of a request and whether there is one. The longest text wins; of equal
 // length an exact one before a path's beginning before its end, and one with methods before one

@@ -16,8 +16,8 @@ import (
 var syncStatic = lab.Config{Service: "[[service.route]]\npath = \"/bytes\"\nmethods = [\"GET\"]\nmode = \"sync-static\"\n"}
 
 // fixed loads the service with replies that both hosts make, some through connections that idle, until
-// the returned function ends it.
-func (x *cluster) fixed(name string) (wait func()) {
+// the returned function ends it. more is added to the query.
+func (x *cluster) fixed(name, more string) (wait func()) {
 	stop := make(chan struct{})
 	var wg sync.WaitGroup
 	for i := range 8 {
@@ -30,7 +30,7 @@ func (x *cluster) fixed(name string) (wait func()) {
 				default:
 				}
 				r := client.Bytes(fmt.Sprintf("%s-%d-%d", name, i, k), size)
-				r.Path += "&fixed=1"
+				r.Path += "&fixed=1" + more
 				return r, true
 			}, &x.report)
 		})
@@ -38,16 +38,16 @@ func (x *cluster) fixed(name string) (wait func()) {
 	return func() { close(stop); wg.Wait() }
 }
 
-// Either host dies while both make each reply. No client notices, and hardly a body went over.
+// Either host dies while both make each reply. No client notices.
 func TestSyncStatic(t *testing.T) {
 	for _, victim := range []string{"a", "b"} {
 		t.Run(victim+" dies", func(t *testing.T) {
 			x := start(t, lab.Options{CongestionControl: "cubic"}, syncStatic)
-			wait := x.fixed("fixed")
+			wait := x.fixed("fixed", "")
 			x.until("replies that both have made", 20*time.Second, func() bool { return x.service(x.A).Modes.SyncStatic > 200 })
 			a, b := x.service(x.A), x.service(x.B)
 			t.Logf("a %+v, b %+v", a.Modes, b.Modes)
-			if a.Modes.Instead*5 > a.Modes.SyncStatic || b.Modes.Mirrored == 0 {
+			if b.Modes.Mirrored < 100 || b.Modes.Differed > 0 {
 				t.Errorf("too few are the same: a %+v, b %+v", a.Modes, b.Modes)
 			}
 			dies, survives := x.A, x.B
@@ -90,10 +90,63 @@ func TestSyncStaticWithoutUpstream(t *testing.T) {
 			x.must(p.Kill())
 		}
 	}
-	wait := x.fixed("alone")
+	wait := x.fixed("alone", "")
 	x.until("replies that are stored instead", 20*time.Second, func() bool { return x.service(x.A).Modes.Instead > 50 })
 	x.app(x.B)
 	x.until("replies that both make", 20*time.Second, func() bool { return x.service(x.A).Modes.SyncStatic > 50 })
+	wait()
+	x.whole()
+}
+
+// static has the downloads in mode static. Only those with fixed=1 and plain=1 are the same.
+var static = lab.Config{Service: "[[service.route]]\npath = \"/bytes\"\nmode = \"static\"\n"}
+
+// Either host dies while replies go out before both have made them.
+func TestStatic(t *testing.T) {
+	for _, victim := range []string{"a", "b"} {
+		t.Run(victim+" dies", func(t *testing.T) {
+			x := start(t, lab.Options{CongestionControl: "cubic"}, static)
+			dies, survives := x.A, x.B
+			if victim == "b" {
+				dies, survives = x.B, x.A
+			}
+			wait := x.fixed("static", "&plain=1")
+			x.until("static replies", 20*time.Second, func() bool { return x.service(x.A).Modes.Static > 200 })
+			a, b := x.service(x.A), x.service(x.B)
+			t.Logf("a %+v, b %+v", a.Modes, b.Modes)
+			if b.Modes.Mirrored < 100 || b.Modes.Differed > 0 {
+				t.Errorf("a %+v, b %+v", a.Modes, b.Modes)
+			}
+			x.must(dies.Crash())
+			x.until("the other serves alone", 10*time.Second, func() bool { return x.service(survives).Role == "sole" })
+			before := x.service(survives).Exchanges.Delivered
+			x.until("it delivers", 10*time.Second, func() bool { return x.service(survives).Exchanges.Delivered > before+50 })
+			wait()
+			x.whole()
+		})
+	}
+}
+
+// Web servers that do not keep the promise are found out, and their route is logged from then on.
+func TestStaticDiffers(t *testing.T) {
+	x := start(t, lab.Options{CongestionControl: "cubic"}, static)
+	r := client.Bytes("first", 5000)
+	if got := x.client.Once(t.Context(), r); !got.OK() {
+		t.Fatal(got)
+	}
+	x.until("it is found out", 10*time.Second, func() bool { return x.service(x.A).Modes.Instead == 1 })
+	for _, h := range []*lab.Host{x.A, x.B} {
+		if log := x.nodes[h].Log(); !strings.Contains(log, "a static route is logged from now on") {
+			t.Errorf("%s does not say so:\n%s", h.Name, log)
+		}
+	}
+	wait := x.busy()
+	time.Sleep(500 * time.Millisecond) // of load
+	if a := x.service(x.A).Modes; a.Static != 1 || a.Logged == 0 {
+		t.Errorf("%+v", a)
+	}
+	x.must(x.A.Crash())
+	time.Sleep(500 * time.Millisecond)
 	wait()
 	x.whole()
 }

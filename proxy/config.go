@@ -73,13 +73,15 @@ type Config struct {
 	UpstreamFailed func(error)
 
 	// Mode is how the reply to a request is protected, by its method and path, which is as the client
-	// wrote it. What is neither config.Unprotected nor config.SyncStatic is logged. Default: all are.
+	// wrote it. What is none of config.Unprotected, config.SyncStatic and config.Static is logged. Default: all are.
 	Mode func(method, path string) config.Mode
 
-	// Shadow says that some requests are in mode config.SyncStatic: as standby this host reads them,
+	// Route names the route of a request, for what is found out of a static one. Default: all are one.
+	Route func(method, path string) string
+	// Shadow says that some requests are in mode config.SyncStatic or config.Static: as standby this host reads them,
 	// too, and has its own upstream execute those. Without it their replies are stored.
 	Shadow bool
-	// AgreeWithin is how long a reply in that mode waits for the peer's before it is stored instead;
+	// AgreeWithin is how long a reply in mode config.SyncStatic waits for the peer's before it is stored instead;
 	// default 250 ms.
 	AgreeWithin time.Duration
 
@@ -134,6 +136,9 @@ func (c Config) withDefaults() Config {
 	if c.Mode == nil {
 		c.Mode = func(string, string) config.Mode { return config.Logged }
 	}
+	if c.Route == nil {
+		c.Route = func(string, string) string { return "" }
+	}
 	if c.Epoch == nil {
 		c.Epoch = func() uint64 { return 0 }
 	}
@@ -183,7 +188,7 @@ type Log interface {
 	// need not have it. Any error means that the flow must die silently: this host is fenced. But
 	// of a record that gives the flow to the peer (see RecordKind.Gives) nil means that the peer
 	// has it, and any error that it stays here; ErrPeerLost then says that the peer died on the way.
-	// Of a likeness (replication.KindSame) ErrUnlike means that the reply is to be stored instead, and
+	// Of a likeness (replication.KindSame) ErrUnlike and ErrDiffers mean that the reply is to be stored instead, and
 	// so does the end of ctx.
 	// body holds r.Size bytes and may be read until Store returns. r.Epoch is for the Log to set.
 	Store(ctx context.Context, r Record, body io.ReaderAt) error

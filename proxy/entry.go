@@ -3,6 +3,7 @@ package proxy
 import (
 	"cmp"
 	"errors"
+	"strings"
 	"time"
 
 	"github.com/ftgw/ftgw/config"
@@ -17,7 +18,10 @@ func (x *executor) enter(r *request, attempt uint8, site Site, success Outcome) 
 	x.success, x.payload, x.asked = success, 0, 0
 	if r != nil {
 		x.row.request(r.method, r.target)
-		x.row.mode = x.mode(r)
+		if x.row.mode = x.mode(r); x.row.mode == config.Static {
+			path, _, _ := strings.Cut(r.target, "?")
+			x.route = x.flow.s.cfg.Route(r.method, path)
+		}
 		x.row.key.n = uint8(copy(x.row.key.text[:], r.clientKey()))
 	}
 	x.flow.s.ledger.put(&x.row)

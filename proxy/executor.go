@@ -43,6 +43,9 @@ type executor struct {
 	payload int64         // bytes of the reply's body that were given to the client
 	asked   time.Duration // how long the upstream was asked in it
 
+	route  string // of the request, if it is static
+	behind behind
+
 	own *own // with the PROXY protocol only
 
 	parts  uint16  // of the exchange, so far
@@ -72,8 +75,11 @@ func newExecutor(ctx context.Context, f *flow) *executor {
 func (x *executor) offset() uint64 { return x.src.pos - uint64(x.br.Buffered()) }
 
 // loop runs exchanges until the connection ends.
-func (x *executor) loop() ending {
+func (x *executor) loop() (end ending) {
 	defer func() {
+		if x.caughtUp() != nil {
+			end = reset
+		}
 		if c := x.takeOwn(); c != nil {
 			c.Discard()
 		}
@@ -179,12 +185,18 @@ var noSpace = &fault{status: http.StatusInsufficientStorage, why: "no space for 
 
 // deliver stores a reply, then writes it (I1), and frees it.
 func (x *executor) deliver(w *wire, requestEnd uint64) error {
-	defer w.free()
 	rec := Record{RecordKey: x.key(replication.KindReply), RequestEnd: requestEnd, Size: w.Len(), Close: w.close}
 	x.row.status = int16(w.status)
 	x.row.bytes += rec.Size
 	x.payload += w.carries()
 	crashpoint.Here(crashpoint.ReplyMade)
+	if x.row.mode == config.Static {
+		if w.bare > 0 {
+			return x.outrun(rec, w)
+		}
+		x.row.mode = config.Logged
+	}
+	defer w.free()
 	same, err := x.agreed(rec, w)
 	if err == nil && !same {
 		err = x.store(rec, w)
@@ -216,7 +228,10 @@ func (x *executor) storeClose() error {
 }
 
 func (x *executor) store(rec Record, body io.ReaderAt) error {
-	err := x.flow.s.log.Store(x.ctx, rec, body)
+	err := x.caughtUp()
+	if err == nil {
+		err = x.flow.s.log.Store(x.ctx, rec, body)
+	}
 	if err == nil {
 		return nil
 	}

@@ -121,6 +121,9 @@ func (x *executor) handOver() ending { return x.give(replication.KindHandOver, n
 // first reply here right after it. If the peer does not take the flow, this host goes on with it.
 func (x *executor) give(kind replication.RecordKind, p *pending) ending {
 	f := x.flow
+	if x.caughtUp() != nil {
+		return reset
+	}
 	f.mu.Lock()
 	f.yielding, f.promoted, f.heir, f.taken, f.given, f.offered = false, false, false, false, true, true
 	rest, err := x.unread()

@@ -9,6 +9,8 @@ import (
 	"strings"
 	"sync/atomic"
 	"time"
+
+	"github.com/ftgw/ftgw/config"
 )
 
 // wire is a reply as it goes to the client: head, body, tail. It implements io.ReaderAt.
@@ -129,12 +131,13 @@ func (x *executor) writeHead(head *bytes.Buffer, p *response) (length string) {
 		switch {
 		case f.kind == kindLength:
 			length, _, _ = strings.Cut(f.value, ",")
+		case f.kind == kindDate && x.row.mode == config.Static: // it cannot be the same on both hosts
 		case f.passes(p):
 			dated = dated || f.kind == kindDate
 			writeField(head, f.name, f.value)
 		}
 	}
-	if !dated && p.status >= 200 { // RFC 9110 §6.6.1
+	if !dated && p.status >= 200 && x.row.mode != config.Static { // RFC 9110 §6.6.1
 		writeField(head, "Date", x.flow.s.clock.date(time.Now()))
 	}
 	writeVia(head, x.flow.s.cfg.Via, p.minor)

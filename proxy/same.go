@@ -37,10 +37,13 @@ import (
 // ErrUnlike says that the peer has no such reply of its own: it is to be stored.
 var ErrUnlike = errors.New("the peer has no such reply of its own")
 
+// ErrDiffers says that the peer has made another reply.
+var ErrDiffers = replication.ErrDiffers
+
 const (
 	sameFixed = sha256.Size + 8 // bytes of a likeness before the head
 	maxSame   = sameFixed + 2*maxReplyHead
-	sulk      = time.Second // so long nobody is asked after an answer was late
+	sulk      = time.Second // so long nobody is asked after an answer was late, if none came for as long
 )
 
 // likeness is what a record of KindSame says of a reply.
@@ -98,7 +101,7 @@ func digest(r io.Reader) (sum [sha256.Size]byte, err error) {
 // mode returns the mode of a request's route.
 func (x *executor) mode(r *request) config.Mode {
 	path, _, _ := strings.Cut(r.target, "?")
-	return x.flow.s.cfg.Mode(r.method, path)
+	return x.flow.s.inForce(r.method, path)
 }
 
 // agreed reports whether the peer has the reply that rec is about, having made it itself. An error
@@ -107,6 +110,9 @@ func (x *executor) agreed(rec Record, w *wire) (bool, error) {
 	s := x.flow.s
 	if x.row.mode != config.SyncStatic {
 		return false, nil
+	}
+	if err := x.caughtUp(); err != nil {
+		return false, x.silenced(rec, err)
 	}
 	x.row.mode = config.Logged // unless it is agreed
 	if w.bare == 0 || time.Now().UnixNano() < s.sulking.Load() {
@@ -117,13 +123,19 @@ func (x *executor) agreed(rec Record, w *wire) (bool, error) {
 	ctx, cancel := context.WithTimeout(x.ctx, s.cfg.AgreeWithin)
 	defer cancel()
 	err := s.log.Store(ctx, rec, &likened{w: w})
+	now := time.Now().UnixNano()
+	if err == nil || errors.Is(err, ErrUnlike) || errors.Is(err, ErrDiffers) {
+		s.heard.Store(now)
+	}
 	switch {
 	case err == nil:
 		x.row.mode = config.SyncStatic
 		return true, nil
 	case x.ctx.Err() == nil && ctx.Err() != nil:
-		s.sulking.Store(time.Now().Add(sulk).UnixNano())
-	case !errors.Is(err, ErrUnlike):
+		if now-s.heard.Load() > int64(sulk) {
+			s.sulking.Store(now + int64(sulk))
+		}
+	case !errors.Is(err, ErrUnlike) && !errors.Is(err, ErrDiffers):
 		return false, x.silenced(rec, err)
 	}
 	s.count.unlike.Add(1)

@@ -17,10 +17,13 @@ import (
 	"github.com/ftgw/ftgw/replication"
 )
 
-// both makes all routes below /same sync-static.
+// both makes all routes below /same sync-static, and those below /static static.
 func both(_, path string) config.Mode {
-	if strings.HasPrefix(path, "/same") {
+	switch {
+	case strings.HasPrefix(path, "/same"):
 		return config.SyncStatic
+	case strings.HasPrefix(path, "/static"):
+		return config.Static
 	}
 	return config.Logged
 }
@@ -37,20 +40,25 @@ func newSite(t testing.TB, name string) *site {
 	s := &site{name: name}
 	s.at = newUpstream(t, func(w http.ResponseWriter, r *http.Request) {
 		io.Copy(io.Discard, r.Body)
-		if strings.HasPrefix(r.URL.Path, "/same") {
+		static := strings.HasPrefix(r.URL.Path, "/static")
+		if static || strings.HasPrefix(r.URL.Path, "/same") {
 			s.asks.Add(1)
 			if do := s.do.Load(); do != nil && (*do)(w, r) {
 				return
 			}
 		}
-		w.Header().Set("Server", name)
-		w.Header().Set("Etag", `"`+name+r.URL.Path+`"`)
+		if !static {
+			w.Header().Set("Server", name)
+		}
 		w.Header().Set("Date", map[string]string{"a": "Sun, 01 Nov 2026 00:00:01 GMT", "b": "Sun, 01 Nov 2026 00:00:02 GMT"}[name])
+		if !static {
+			w.Header().Set("Etag", `"`+name+r.URL.Path+`"`)
+		}
 		text := strings.Repeat(r.URL.Path+"\n", 1+len(r.URL.Path))
 		if n, err := strconv.Atoi(r.URL.Query().Get("size")); err == nil {
 			text = strings.Repeat("0123456789", n/10)
 		}
-		if !strings.HasPrefix(r.URL.Path, "/same") {
+		if strings.HasPrefix(r.URL.Path, "/logged") {
 			text = name + text
 		}
 		if r.URL.Query().Has("hint") {

@@ -23,7 +23,9 @@ type Server struct {
 	count  counters
 	ledger ledger
 
-	sulking atomic.Int64 // until when no likeness is sent, Unix nanoseconds
+	demoted sync.Map     // static routes that are logged, by name
+	sulking atomic.Int64 // until when no sync-static likeness is sent, Unix nanoseconds
+	heard   atomic.Int64 // when one was answered last, likewise
 
 	mu       sync.Mutex
 	table    map[rewrite.FlowID]*flow

@@ -7,6 +7,8 @@ import (
 	"errors"
 	"fmt"
 	"io"
+	"slices"
+	"strings"
 	"sync"
 
 	"github.com/ftgw/ftgw/config"
@@ -46,13 +48,14 @@ type claim struct {
 // errOvertaken ends the work on an exchange whose reply has come from the peer.
 var errOvertaken = errors.New("the peer's reply has come")
 
-// own reply of the shadow, or nothing: body is nil then.
+// mirrored is the shadow's own reply, or says why there is none.
 type mirrored struct {
-	end    uint64 // of the request
-	status int
-	body   *spill
-	sum    [sha256.Size]byte
-	why    error // there is none
+	end   uint64 // of the request
+	mode  config.Mode
+	route string // in mode static
+	w     *wire  // with a head in mode static only
+	sum   [sha256.Size]byte
+	why   error // there is none
 }
 
 // poke makes the shadow look again; h may be nil.
@@ -156,7 +159,9 @@ func (h *shadow) run(ctx context.Context) {
 		x.ctx, x.index = work, at.index
 		own := h.make(x, at)
 		h.settle(ctx, at, &own)
-		own.body.release()
+		if own.w != nil {
+			own.w.free()
+		}
 		h.flow.mu.Lock()
 		h.halt = nil
 		h.flow.mu.Unlock()
@@ -199,10 +204,15 @@ func (h *shadow) make(x *executor, at place) mirrored {
 		return mirrored{why: err}
 	}
 	r, err := parseRequest(string(x.head), cfg.MaxFields)
+	own := mirrored{}
+	if err == nil {
+		path, _, _ := strings.Cut(r.target, "?")
+		own.mode, own.route = x.mode(r), cfg.Route(r.method, path)
+	}
 	switch {
 	case err != nil:
 		return mirrored{why: err}
-	case x.mode(r) != config.SyncStatic || r.here:
+	case own.mode != config.SyncStatic && own.mode != config.Static || r.here:
 		return mirrored{why: errors.New("the request's route is in another mode")}
 	case cfg.MaxBody >= 0 && r.length > cfg.MaxBody:
 		return mirrored{why: errBodySize}
@@ -211,7 +221,8 @@ func (h *shadow) make(x *executor, at place) mirrored {
 	if err := readBody(x.br, r, &h.flow.s.depot, cfg); err != nil {
 		return mirrored{why: err}
 	}
-	own := mirrored{end: src.pos - uint64(x.br.Buffered())}
+	own.end = src.pos - uint64(x.br.Buffered())
+	x.row.mode = own.mode
 	x.interim.next = maxInterims // they are the peer's to pass on
 	w, err := x.ask(r, 1, x.mirror)
 	switch {
@@ -219,8 +230,11 @@ func (h *shadow) make(x *executor, at place) mirrored {
 		own.why = err
 	case w == nil:
 		own.why = errors.New("the reply is longer than max_reply")
+	case w.bare == 0 && own.mode == config.Static:
+		w.free()
+		own.why = errors.New("the reply has trailers")
 	default:
-		own.status, own.body = w.status, w.body
+		own.w = w
 		own.sum, own.why = digest(w.content())
 	}
 	return own
@@ -237,6 +251,9 @@ func (x *executor) mirror(c UpstreamConn, r *request, p *response) (*wire, error
 		body.release()
 		p.options.close = true // the rest is unread
 		return nil, nil
+	}
+	if x.row.mode == config.Static {
+		return x.makeWire(r, p, body), nil
 	}
 	return &wire{body: body, status: p.status}, nil
 }
@@ -271,29 +288,31 @@ func (h *shadow) settle(ctx context.Context, at place, own *mirrored) {
 func (h *shadow) judge(c *claim, own *mirrored) error {
 	f := h.flow
 	why := own.why
-	switch {
-	case why != nil:
-	case c.RequestEnd != own.end:
+	if why == nil && c.RequestEnd != own.end {
 		why = errors.New("the request ends elsewhere")
-	case int(statusOf(c.head)) != own.status:
-		why = fmt.Errorf("status %d here, %d there", own.status, statusOf(c.head))
-	case c.size != own.body.Len():
-		why = fmt.Errorf("%d bytes here, %d there", own.body.Len(), c.size)
-	case c.sum != own.sum:
-		why = errors.New("as many bytes, others")
+	}
+	none := why != nil
+	if !none {
+		why = own.differs(&c.likeness)
 	}
 	if why != nil {
 		if n := f.s.count.differed.Add(1); n&(n-1) == 0 { // fewer and fewer of them
 			f.s.cfg.Log.Warn("a reply of a sync-static route is not the peer's; it is stored instead",
-				"flow", f.id, "index", c.Index, "why", why, "so_far", n)
+				"flow", f.id, "index", c.Index, "mode", own.mode, "why", why, "so_far", n)
 		}
-		return ErrUnlike
+		if none {
+			return ErrUnlike
+		}
+		if own.mode == config.Static {
+			f.s.demote(own.route, why.Error())
+		}
+		return ErrDiffers
 	}
-	rec := stored{Record: c.Record, body: f.s.depot.newSpill(), mode: config.SyncStatic}
+	rec := stored{Record: c.Record, body: f.s.depot.newSpill(), mode: own.mode}
 	rec.Kind, rec.Size = replication.KindReply, int64(len(c.head))+c.size
 	_, err := rec.body.Write(c.head)
 	if err == nil {
-		_, err = rec.body.ReadFrom(io.NewSectionReader(own.body, 0, c.size))
+		_, err = rec.body.ReadFrom(own.w.content())
 	}
 	if err == nil {
 		err = f.commit(rec)
@@ -303,6 +322,46 @@ func (h *shadow) judge(c *claim, own *mirrored) error {
 		return err
 	}
 	f.s.count.mirrored.Add(1)
+	return nil
+}
+
+// differs says how the own reply differs from what the peer says of its own, nil if it does not.
+func (own *mirrored) differs(l *likeness) error {
+	w := own.w
+	if int(statusOf(l.head)) != w.status {
+		return fmt.Errorf("status %d here, %d there", w.status, statusOf(l.head))
+	}
+	if own.mode == config.Static {
+		if err := differingField(string(w.head[:w.bare]), string(l.head)); err != nil {
+			return err
+		}
+	}
+	switch {
+	case l.size != w.carries():
+		return fmt.Errorf("the body has %d bytes here, %d there", w.carries(), l.size)
+	case l.sum != own.sum:
+		return fmt.Errorf("the bodies of %d bytes differ", l.size)
+	}
+	return nil
+}
+
+// differingField names the first field in which two heads differ, without its value, which may be
+// somebody's secret. Connection is not looked at: a
+// host may have reasons of its own to end one.
+func differingField(here, there string) error {
+	a, b := strings.Split(here, "\r\n"), strings.Split(there, "\r\n")
+	own := func(line string) bool { return strings.HasPrefix(line, "Connection:") }
+	a, b = slices.DeleteFunc(a, own), slices.DeleteFunc(b, own)
+	for i := range min(len(a), len(b)) { // both end in empty lines
+		if a[i] != b[i] {
+			name, _, _ := strings.Cut(a[i], ":")
+			other, _, _ := strings.Cut(b[i], ":")
+			if name != other {
+				return fmt.Errorf("the heads differ: field %q here, %q there", name, other)
+			}
+			return fmt.Errorf("the heads differ in field %q", name)
+		}
+	}
 	return nil
 }
 

@@ -10,9 +10,10 @@ type Stats struct {
 	Moved       uint64 // exchanges that the upstream failed and the peer was given
 	Failed      uint64 // exchanges without the upstream's whole reply: 5xx made here, cut or dropped
 	SyncStatic  uint64 // of Delivered: replies that the peer had made as well, in mode sync-static
-	Unlike      uint64 // replies in that mode that were stored instead: the peer's was another, late or missing
+	Static      uint64 // of Delivered: replies that went out before the peer had made them, in mode static
+	Unlike      uint64 // replies in either mode that were stored instead: the peer's was another, late or missing
 	Mirrored    uint64 // as standby: replies that were made here and are the peer's
-	Differed    uint64 // as standby: replies of the peer in that mode that this host has not made
+	Differed    uint64 // as standby: replies of the peer in either mode that this host has not made
 	Unprotected uint64 // replies that were passed through without being stored
 	Refused     uint64 // records that could not be stored here
 	Unknown     uint64 // accepted connections of no known flow
@@ -28,7 +29,7 @@ type Stats struct {
 
 type counters struct {
 	delivered, replayed, reexecuted, moved, failed, unprotected, refused, unknown atomic.Uint64
-	synced, unlike, mirrored, differed                                            atomic.Uint64
+	synced, static, unlike, mirrored, differed                                    atomic.Uint64
 	inflight                                                                      atomic.Int64
 }
 
@@ -36,6 +37,7 @@ type counters struct {
 func (s *Server) Stats() Stats {
 	st := Stats{
 		SyncStatic:  s.count.synced.Load(), // before Delivered, which it is part of
+		Static:      s.count.static.Load(), // likewise
 		Delivered:   s.count.delivered.Load(),
 		Replayed:    s.count.replayed.Load(),
 		Reexecuted:  s.count.reexecuted.Load(),

@@ -28,8 +28,8 @@ type RecordSink interface {
 type LateSink interface {
 	RecordSink
 	// Later is called in the place of Commit. Where it returns true the sink calls answer once,
-	// from any goroutine and perhaps before it returns; an error then refuses the record. Else
-	// Commit follows.
+	// from any goroutine and perhaps before it returns; an error then refuses the record, ErrDiffers
+	// as ResultFailed. Else Commit follows.
 	Later(answer func(error)) bool
 }
 
@@ -53,6 +53,9 @@ type incoming struct {
 	got  int64
 	sum  uint32
 }
+
+// ErrDiffers says of a record of KindSame that the receiver has made another reply.
+var ErrDiffers = errors.New("the reply made here differs")
 
 var errDamaged = errors.New("replication: record damaged on the way")
 
@@ -141,7 +144,12 @@ func (in *incoming) write(part []byte) error {
 func (b *BulkInbox) later(in *incoming, s StoredItem, sum uint32) bool {
 	sink, ok := in.sink.(LateSink)
 	return ok && b.Late != nil && sum == in.sum && sink.Later(func(cause error) {
-		if s.Result = ResultStored; cause != nil {
+		switch {
+		case cause == nil:
+			s.Result = ResultStored
+		case errors.Is(cause, ErrDiffers):
+			s.Result = ResultFailed
+		default:
 			s.Result = ResultRefused
 		}
 		b.Late(s, cause)

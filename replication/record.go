@@ -29,7 +29,8 @@ const (
 	KindPart RecordKind = 6
 	// KindSame stands for a KindReply that the receiver has made itself: its bytes are the body's
 	// SHA-256, its length in 8 bytes, and the head. Stored says that the receiver has that reply now
-	// as if it had come whole, ResultRefused that it has not, or not yet. See LateSink.
+	// as if it had come whole, ResultRefused that it has none, or not yet, and ResultFailed perhaps
+	// that it has another. See LateSink.
 	KindSame RecordKind = 7
 )
 

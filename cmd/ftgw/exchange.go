@@ -98,6 +98,9 @@ func (e exchanges) Store(ctx context.Context, r proxy.Record, body io.ReaderAt) 
 		if r.Kind.Gives() {
 			return errNotMoved
 		}
+		if r.Kind == replication.KindSame && errors.Is(err, link.ErrFailed) {
+			return proxy.ErrDiffers
+		}
 		if r.Kind == replication.KindSame {
 			return proxy.ErrUnlike
 		}

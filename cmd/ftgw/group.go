@@ -157,7 +157,11 @@ func (g *group) buildService(ctx context.Context, v *service, undo *undoList) er
 	settings := proxy.Config{Memory: int64(n.cfg.Limits.BodyMemory),
 		Ledger: n.cfg.Limits.Ledger, Epoch: func() uint64 { return uint64(g.dir.epoch()) },
 		SpillDir: n.cfg.StateDir, Permit: g.permit, TurnOver: g.turnOver, TurnOverIdle: n.cfg.Timing.TurnOver,
-		Mode: c.Mode, Shadow: c.HasMode(config.SyncStatic),
+		Mode: c.Mode, Shadow: c.HasMode(config.SyncStatic, config.Static),
+		Route: func(method, path string) string {
+			r, _ := c.Route(method, path)
+			return r.String()
+		},
 		MayMove: g.mayMove, UpstreamFailed: v.health.Report,
 		Node: n.self.Name, Log: g.log}
 	if err := g.httpConfig(v, &settings); err != nil {

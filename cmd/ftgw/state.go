@@ -70,10 +70,11 @@ type ExchangeCounts struct {
 type ModeCounts struct {
 	Logged      uint64 `json:"logged"`      // Instead included
 	SyncStatic  uint64 `json:"sync_static"` // the peer had made the same
+	Static      uint64 `json:"static"`      // went out before the peer had made the same
 	Unprotected uint64 `json:"unprotected"`
-	Instead     uint64 `json:"sync_static_logged"` // stored on such a route: the peer's was another, late or missing
-	Mirrored    uint64 `json:"mirrored"`           // made here as backup, the same as the peer's
-	Differed    uint64 `json:"mirrored_not"`       // made here as backup and another, or not made
+	Instead     uint64 `json:"static_logged"` // stored on a route in either mode: the peer's was another, late or missing
+	Mirrored    uint64 `json:"mirrored"`      // made here as backup, the same as the peer's
+	Differed    uint64 `json:"mirrored_not"`  // made here as backup and another, or not made
 }
 
 // Forecast is what the peer's death at this moment would mean, in connections and, for

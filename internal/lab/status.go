@@ -57,7 +57,8 @@ type ServiceStatus struct {
 	Modes struct {
 		Logged     uint64 `json:"logged"`
 		SyncStatic uint64 `json:"sync_static"`
-		Instead    uint64 `json:"sync_static_logged"`
+		Instead    uint64 `json:"static_logged"`
+		Static     uint64 `json:"static"`
 		Mirrored   uint64 `json:"mirrored"`
 		Differed   uint64 `json:"mirrored_not"`
 	} `json:"exchanges_by_mode"`

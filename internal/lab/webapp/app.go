@@ -78,7 +78,7 @@ func Run(ctx context.Context, o Options) error {
 
 // Handler returns the application:
 //
-//	GET, HEAD  /bytes?size=N&id=X[&delay=ms][&chunked=1][&early=1][&close=1][&fixed=1]
+//	GET, HEAD  /bytes?size=N&id=X[&delay=ms][&chunked=1][&early=1][&close=1][&fixed=1][&plain=1]
 //	GET        /slow?ms=N&id=X
 //	POST, PUT  /upload?id=X[&delay=ms]
 //	GET        /status/CODE?id=X
@@ -90,7 +90,7 @@ func Run(ctx context.Context, o Options) error {
 //	GET        /health                         empty, and in no journal
 //
 // delay waits before the reply, early sends a 103 first, close ends the connection, fixed
-// replies with the same body each time. With
+// replies with the same body each time, plain says neither the host nor the execution. With
 // &on=HOST, cut and crash do so on that host alone, with &attempts=N up to that attempt; else
 // they reply as bytes does.
 func Handler(host string, journal *Journal) http.Handler {
@@ -128,8 +128,10 @@ func (a app) begin(w http.ResponseWriter, r *http.Request, digest string, size i
 		http.Error(w, err.Error(), http.StatusInternalServerError)
 		return "", false
 	}
-	w.Header().Set(HeaderExecution, execution)
-	w.Header().Set(HeaderHost, a.host)
+	if r.URL.Query().Get("plain") == "" {
+		w.Header().Set(HeaderExecution, execution)
+		w.Header().Set(HeaderHost, a.host)
+	}
 	if r.URL.Query().Get("close") != "" {
 		w.Header().Set("Connection", "close")
 	}

@@ -1,0 +1,123 @@
+package proxy
+
+import (
+	"context"
+	"errors"
+	"time"
+
+	"github.com/ftgw/ftgw/config"
+	"github.com/ftgw/ftgw/replication"
+)
+
+// Routes in mode static: as sync-static (same.go), but a reply goes out at once, and the peer is asked
+// afterwards whether it has made the same. If not, the reply is stored there then. So the standby
+// writes to its socket only what is the executor's, and the operator's promise that both web servers
+// reply alike is leant on only where a host dies within that time: the survivor executes the request
+// again, and its reply goes on at the byte that its socket has. For this the heads are to be the same
+// as well: they have no Date, and the peer compares what is left but for Connection. A reply that
+// differs turns its route to logged, on both hosts, until they are started again.
+
+const (
+	maxBehind    = 8               // replies of a connection that the peer may not have yet
+	behindWithin = 5 * time.Second // then a reply is stored that the peer has not made
+)
+
+// behind is what the peer lacks of a connection's replies. It belongs to the connection's goroutine.
+type behind struct {
+	slots chan struct{}
+	last  *lagging // the latest; nil: there was none
+}
+
+// lagging is one of these replies.
+type lagging struct {
+	done chan struct{} // closed when the peer has it, or never will
+	err  error         // of Log.Store, once done: the flow must end
+}
+
+// outrun writes a reply and has the peer asked meanwhile. It takes over w.
+func (x *executor) outrun(rec Record, w *wire) error {
+	b := &x.behind
+	if b.slots == nil {
+		b.slots = make(chan struct{}, maxBehind)
+	}
+	select {
+	case b.slots <- struct{}{}:
+	case <-x.ctx.Done():
+		w.free()
+		return x.silenced(rec, x.ctx.Err())
+	}
+	before, l, written := b.last, &lagging{done: make(chan struct{})}, make(chan struct{})
+	b.last = l
+	ctx, route := x.ctx, x.route
+	go func() { // caughtUp waits for it
+		defer close(l.done)
+		if before != nil {
+			<-before.done
+			l.err = before.err
+		}
+		if l.err == nil {
+			l.err = x.flow.s.reconcile(ctx, rec, w, route)
+		}
+		<-written
+		w.free()
+		<-b.slots
+	}()
+	err := w.writeTo(&x.flow.client)
+	close(written)
+	if err != nil {
+		return errDropped
+	}
+	x.flow.s.count.delivered.Add(1)
+	x.flow.s.count.static.Add(1)
+	return nil
+}
+
+// caughtUp waits until the peer has all that went out. Whatever else is stored, and the end of the
+// connection, comes after that. An error ends the flow.
+func (x *executor) caughtUp() error {
+	if x.behind.last == nil {
+		return nil
+	}
+	<-x.behind.last.done
+	return x.behind.last.err
+}
+
+// reconcile sees to it that the peer has a reply that went out already.
+func (s *Server) reconcile(ctx context.Context, rec Record, w *wire, route string) error {
+	like := rec
+	like.Kind, like.Size = replication.KindSame, int64(sameFixed+w.bare)
+	soon, cancel := context.WithTimeout(ctx, behindWithin)
+	defer cancel()
+	err := s.log.Store(soon, like, &likened{w: w})
+	switch {
+	case err == nil:
+		return nil
+	case ctx.Err() != nil:
+		return err
+	case errors.Is(err, ErrDiffers):
+		s.demote(route, "the peer's reply differs; see its log")
+	case !errors.Is(err, ErrUnlike) && soon.Err() == nil:
+		return err
+	}
+	s.count.unlike.Add(1)
+	return s.log.Store(ctx, rec, w)
+}
+
+// demote turns a route that was promised to be static to logged.
+func (s *Server) demote(route, why string) {
+	if _, already := s.demoted.LoadOrStore(route, true); !already {
+		s.cfg.Log.Error("a static route is logged from now on: its replies are not the same on both hosts. Make them so, or write another mode, and restart ftgw on both",
+			"route", route, "why", why)
+	}
+}
+
+// inForce returns the mode that a request of a route has now.
+func (s *Server) inForce(method, path string) config.Mode {
+	mode := s.cfg.Mode(method, path)
+	if mode == config.Static {
+		if _, demoted := s.demoted.Load(s.cfg.Route(method, path)); demoted {
+			return config.Logged
+		}
+	}
+	return mode
+}
