@@ -23,8 +23,8 @@ type Mode string
 
 // The modes. Parse refuses those that this version does not serve, and says so.
 const (
-	Logged      Mode = "logged" // no byte of a reply goes out before the peer has it
-	Static      Mode = "static" // as SyncStatic, but a reply goes out at once and is compared afterwards
+	Logged      Mode = "logged"      // no byte of a reply goes out before the peer has it
+	Static      Mode = "static"      // as SyncStatic, but a reply goes out at once and is compared afterwards
 	SyncStatic  Mode = "sync-static" // each host asks its own upstream; a reply goes out when the peer has the same
 	Deferred    Mode = "deferred"
 	Unprotected Mode = "unprotected" // passed through as it comes; the connection ends with its host

@@ -29,12 +29,6 @@ func (n *node) preflight() error {
 	}
 	session := netip.AddrPortFrom(n.self.Address, n.cfg.SessionPort)
 	taken(portFree(session, false), "session_port", "session port", session)
-	if own := replicationPort(n.self, n.cfg.SessionPort); own.IsValid() {
-		if _, _, err := address.InterfaceOf(own.Addr()); err != nil {
-			errs = append(errs, fmt.Errorf("replication_address: no interface of this host has %v: correct it, or leave it out", own.Addr()))
-		}
-		taken(portFree(own, false), "session_port", "session port", own)
-	}
 	gossip := netip.AddrPortFrom(n.self.Address, n.cfg.GossipPort)
 	err := portFree(gossip, false)
 	if err == nil {

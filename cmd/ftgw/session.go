@@ -5,7 +5,6 @@ import (
 	"net/netip"
 	"time"
 
-	"github.com/ftgw/ftgw/config"
 	"github.com/ftgw/ftgw/replication"
 	"github.com/ftgw/ftgw/replication/link"
 	"github.com/ftgw/ftgw/rewrite"
@@ -18,7 +17,6 @@ func (g *group) newLink(i int, keys replication.Keys) *link.Link {
 	return link.New(link.Config{
 		Self:      netip.AddrPortFrom(n.self.Address, n.cfg.SessionPort),
 		Peer:      netip.AddrPortFrom(g.nodes[i].Address, n.cfg.SessionPort),
-		Own:       ownPath(n.self, g.nodes[i], n.cfg.SessionPort),
 		Group:     g.name,
 		PeerName:  g.nodes[i].Name,
 		Keys:      keys,
@@ -192,21 +190,4 @@ func roleOf(r replication.Role) takeover.Role {
 		}
 	}
 	return takeover.Joining
-}
-
-// replicationPort is a node's session port on the nodes' own network; zero where it is on none.
-func replicationPort(o config.Node, port uint16) netip.AddrPort {
-	if !o.ReplicationAddress.IsValid() {
-		return netip.AddrPort{}
-	}
-	return netip.AddrPortFrom(o.ReplicationAddress, port)
-}
-
-// ownPath is how two nodes reach each other there, if both are on it.
-func ownPath(self, peer config.Node, port uint16) link.Path {
-	p := link.Path{Self: replicationPort(self, port), Peer: replicationPort(peer, port)}
-	if !p.Self.IsValid() || !p.Peer.IsValid() {
-		return link.Path{}
-	}
-	return p
 }

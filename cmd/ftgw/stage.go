@@ -3,10 +3,12 @@ package main
 
 import (
 	"context"
+	"net/netip"
 	"time"
 
 	"github.com/ftgw/ftgw/proxy"
 	"github.com/ftgw/ftgw/replication"
+	"github.com/ftgw/ftgw/replication/link"
 	"github.com/ftgw/ftgw/rewrite"
 	"github.com/ftgw/ftgw/takeover"
 )
@@ -36,7 +38,7 @@ func (g *group) ProbeConnect(i int) {
 	g.n.begin(func(ctx context.Context) {
 		ctx, cancel := context.WithTimeout(ctx, g.n.cfg.Timing.HangTimeout)
 		defer cancel()
-		refused, err := g.links[i].Probe(ctx)
+		refused, err := link.Probe(ctx, netip.AddrPortFrom(g.nodes[i].Address, g.n.cfg.SessionPort))
 		switch {
 		case refused:
 			g.post(takeover.Event{Kind: takeover.Refused, From: i})

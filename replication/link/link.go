@@ -31,18 +31,12 @@ import (
 // RecordSink takes one record; see replication.RecordSink.
 type RecordSink = replication.RecordSink
 
-// Path is how two nodes can reach each other.
-type Path struct{ Self, Peer netip.AddrPort }
-
 // Config is what New needs. Zero durations take the defaults named.
 type Config struct {
 	Self, Peer netip.AddrPort // session addresses; they must differ
-	// Own is a network of the two nodes' own ("duplex-mi" in paper 004 §III): tried first where it
-	// is set, so that records are not in the way of clients' segments.
-	Own      Path
-	Group    string // what the session is about; see replication.Hello
-	PeerName string // the other node
-	Keys     replication.Keys
+	Group      string         // what the session is about; see replication.Hello
+	PeerName   string         // the other node
+	Keys       replication.Keys
 	// Hello is asked at each connection for what the node is at that moment. Boot must stay
 	// the same for the life of the process. The link fills in Group and what follows it. Hello
 	// and Beat are called from several goroutines.

@@ -88,7 +88,7 @@ func (l *Link) begin(p *pair) {
 	l.counts.sessions.Add(1)
 	l.setUp(p)
 	l.warnOfSkew(p)
-	l.log.Info("peer session up", "peer", h.Node, "at", l.Status().At, "epoch", h.Epoch, "new_boot", old != h.Boot)
+	l.log.Info("peer session up", "peer", h.Node, "epoch", h.Epoch, "new_boot", old != h.Boot)
 	l.cfg.Handler.Up(h)
 }
 

@@ -1,8 +1,6 @@
 package link
 
 import (
-	"net"
-	"net/netip"
 	"sync"
 	"sync/atomic"
 	"time"
@@ -14,7 +12,6 @@ import (
 type Status struct {
 	Up   bool
 	Peer replication.Hello // of the newest session; zero before the first
-	At   netip.Addr        // the peer's address in that session: Config.Own's or Config.Peer's
 	RTT  time.Duration     // 0: unknown
 	// Skew is the peer's wall clock minus ours when the newest session began, good to about a
 	// round trip; 0 before the first. Beyond MaxSkew it deserves a warning.
@@ -39,7 +36,6 @@ type state struct {
 	sync.Mutex
 	up      bool
 	peer    replication.Hello
-	at      netip.Addr
 	skew    time.Duration
 	refusal error
 }
@@ -47,7 +43,7 @@ type state struct {
 // Status returns the link's state and counters.
 func (l *Link) Status() Status {
 	l.state.Lock()
-	s := Status{Up: l.state.up, Peer: l.state.peer, At: l.state.at, Skew: l.state.skew, Refusal: l.state.refusal}
+	s := Status{Up: l.state.up, Peer: l.state.peer, Skew: l.state.skew, Refusal: l.state.refusal}
 	l.state.Unlock()
 	l.ctl.Lock()
 	s.Dropped = l.ctl.out.Dropped
@@ -74,7 +70,6 @@ func (l *Link) setUp(p *pair) {
 	l.state.Lock()
 	defer l.state.Unlock()
 	l.state.up, l.state.peer, l.state.skew, l.state.refusal = true, p.hello, p.skew, nil
-	l.state.at = bare(p.control.raw.RemoteAddr().(*net.TCPAddr).AddrPort().Addr())
 }
 
 func (l *Link) setDown() {
