@@ -150,3 +150,37 @@ func TestStaticDiffers(t *testing.T) {
 	wait()
 	x.whole()
 }
+
+// The primary's part goes to the backup and back while both make the replies: nobody notices, and both
+// have mirrored.
+func TestModesSwitchover(t *testing.T) {
+	for name, c := range map[string]lab.Config{"sync-static": syncStatic, "static": static} {
+		t.Run(name, func(t *testing.T) {
+			x := start(t, lab.Options{CongestionControl: "cubic"}, c)
+			wait := x.fixed(name, "&plain=1")
+			same := func(h *lab.Host) uint64 { return x.service(h).Modes.SyncStatic + x.service(h).Modes.Static }
+			x.until("replies of a", 20*time.Second, func() bool { return same(x.A) > 50 })
+			x.command(x.A, "switchover")
+			x.until("replies of b", 20*time.Second, func() bool { return same(x.B) > 50 })
+			x.command(x.B, "switchover")
+			before := same(x.A)
+			x.until("replies of a again", 20*time.Second, func() bool { return same(x.A) > before+50 })
+			wait()
+			x.whole()
+			if a, b := x.service(x.A).Modes, x.service(x.B).Modes; a.Mirrored == 0 || b.Mirrored == 0 || a.Differed+b.Differed > 0 {
+				t.Errorf("a %+v, b %+v", a, b)
+			}
+			x.must(x.B.Crash())
+			x.until("a serves alone", 10*time.Second, func() bool { return x.service(x.A).Role == "sole" })
+			x.must(x.B.Reboot())
+			x.app(x.B)
+			x.node(x.B)
+			x.duplex()
+			mirrored := x.service(x.B).Modes.Mirrored
+			wait = x.fixed(name+"-again", "&plain=1")
+			x.until("b mirrors again", 20*time.Second, func() bool { return x.service(x.B).Modes.Mirrored > mirrored+50 })
+			wait()
+			x.whole()
+		})
+	}
+}
