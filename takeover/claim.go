@@ -81,6 +81,9 @@ func (m *Machine) claimEmpty(why string) {
 }
 
 func (m *Machine) begin(why string, sure bool) {
+	if m.cut {
+		return
+	}
 	if m.claim != nil {
 		m.claim.sure = m.claim.sure || sure
 		m.advance()
@@ -181,6 +184,9 @@ func (m *Machine) withhold(c cause) {
 
 // resume ends a hold.
 func (m *Machine) resume(why string) {
+	if m.cut {
+		return
+	}
 	m.hold, m.why = hold{}, why
 	m.ev.link = m.now
 	if m.maySpeak() {
@@ -194,11 +200,25 @@ func (m *Machine) resume(why string) {
 	}
 }
 
+// linkDown makes this node silent: what it has queued must not leave when the link returns, for
+// somebody else may serve then.
+func (m *Machine) linkDown() {
+	const why = "this node's own link has no carrier"
+	if m.claim != nil {
+		m.callOff(why)
+	}
+	m.cut = true
+	if m.serving() {
+		m.why = why
+		m.withhold(linkDead)
+	}
+}
+
 // linkBack listens anew after the own link was dead. Whatever was not seen meanwhile is asked
 // of the peer; if that is dead then, only a blindness too short for a claim that went unseen is no
 // doubt.
 func (m *Machine) linkBack() {
-	if m.hold.cause != linkDead {
+	if m.hold.cause != linkDead || m.cut {
 		return
 	}
 	m.hold.doubt = m.hold.doubt || m.inPair() && m.now-m.hold.at >= m.cfg.SuspectAfter

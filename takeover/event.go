@@ -93,7 +93,12 @@ const (
 
 	Relinquish // the operator wants the peer to have them
 	HandedOver // the peer, Boot, gave one of them to this node at Epoch; Turn
-	kinds      = iota
+
+	// This node's own link.
+
+	LinkDown // it lost its carrier, or was switched off
+	LinkUp   // and has it again
+	kinds    = iota
 )
 
 // String returns the name used in transcripts and logs.
@@ -101,7 +106,7 @@ func (k Kind) String() string {
 	names := [kinds]string{"tick", "sign", "session-up", "session-down", "peer-state", "peer-leaving",
 		"refused", "connected", "answer-peer", "answer-gateway", "answer-advertised", "gossip-dead",
 		"epoch-written", "epoch-write-failed", "fence-done", "granted", "denied", "superseded", "peer-fenced",
-		"fence-failed", "progress", "relinquish", "handed-over"}
+		"fence-failed", "progress", "relinquish", "handed-over", "link-down", "link-up"}
 	if k < Kind(kinds) {
 		return names[k]
 	}

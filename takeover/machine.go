@@ -37,6 +37,7 @@ type Machine struct {
 
 	ev    evidence
 	hold  hold
+	cut   bool // the own link has no carrier: what still arrives has waited somewhere
 	claim *claim
 	adopt Epoch // being written by agreement with the peer; 0: none
 	retry time.Duration
@@ -147,6 +148,12 @@ func (m *Machine) take(ev Event) {
 		m.relinquish(ev)
 	case HandedOver:
 		m.handedOver(ev)
+	case LinkDown:
+		m.linkDown()
+	case LinkUp:
+		m.cut = false
+		m.ev.gone = ""                         // it was concluded before
+		m.ev.next, m.ev.round = m.now, round{} // look around at once
 	case Tick, GossipDead:
 		// Time alone, or the absence of one S, which the others' absence shows as well.
 	}

@@ -39,6 +39,9 @@ func (s *sim) fault(partitions bool) {
 	case n == 2 && h.linked:
 		s.note("%d: link cut", h.i)
 		h.linked = false
+		if s.rnd.IntN(2) == 0 { // at this end of the cable
+			s.post(h, Event{Kind: LinkDown})
+		}
 	case n == 3 && h.alive && !h.stopped:
 		s.note("%d: stopped", h.i)
 		h.stopped = true
@@ -71,6 +74,9 @@ func (s *sim) mend(what int) {
 			h.stopped = false
 		}
 		if what == 1 || what == 4 {
+			if !h.linked {
+				s.post(h, Event{Kind: LinkUp})
+			}
 			h.linked = true
 			s.cut, s.half, s.gate, s.odd.mute, s.odd.deaf, s.odd.late = [most][most]bool{}, false, true, [most][most]bool{}, [most][most]bool{}, 0
 		}

@@ -101,6 +101,13 @@ func (w wire) Foreign(v netip.Addr, mac net.HardwareAddr) {
 func (w wire) Link(up bool) {
 	w.n.log.Info("carrier", "interface", w.n.iface, "up", up)
 	w.n.data.cut.Store(!up)
+	kind := takeover.LinkUp
+	if !up {
+		kind = takeover.LinkDown
+	}
+	for _, g := range w.n.groups {
+		g.post(takeover.Event{Kind: kind, From: g.index})
+	}
 	if !up {
 		w.n.begin(w.n.dropWaiting)
 	}
