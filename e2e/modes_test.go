@@ -139,6 +139,9 @@ func TestStaticDiffers(t *testing.T) {
 		if log := x.nodes[h].Log(); !strings.Contains(log, "a static route is logged from now on") {
 			t.Errorf("%s does not say so:\n%s", h.Name, log)
 		}
+		if w := strings.Join(x.warnings(h), "\n"); !strings.Contains(w, `the static route path = "/bytes" is logged`) {
+			t.Errorf("%s warns of %q", h.Name, w)
+		}
 	}
 	wait := x.busy()
 	time.Sleep(500 * time.Millisecond) // of load

@@ -3,6 +3,7 @@ package proxy
 import (
 	"context"
 	"errors"
+	"slices"
 	"time"
 
 	"github.com/ftgw/ftgw/config"
@@ -109,6 +110,16 @@ func (s *Server) demote(route, why string) {
 		s.cfg.Log.Error("a static route is logged from now on: its replies are not the same on both hosts. Make them so, or write another mode, and restart ftgw on both",
 			"route", route, "why", why)
 	}
+}
+
+// Demoted returns the static routes that are logged since the start, because a reply differed.
+func (s *Server) Demoted() (routes []string) {
+	s.demoted.Range(func(route, _ any) bool {
+		routes = append(routes, route.(string))
+		return true
+	})
+	slices.Sort(routes)
+	return routes
 }
 
 // inForce returns the mode that a request of a route has now.

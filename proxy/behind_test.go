@@ -155,6 +155,9 @@ func TestStaticDiffers(t *testing.T) {
 			if got := executor.inForce("GET", "/static/x") == config.Logged; got != tt.demoted || got != (standby.inForce("GET", "/static/x") == config.Logged) {
 				t.Errorf("demoted: %v", got)
 			}
+			if d := fmt.Sprint(executor.Demoted(), standby.Demoted()); (d == "[/static/] [/static/]") != tt.demoted {
+				t.Errorf("demoted %s", d)
+			}
 			if text := log.String(); !strings.Contains(text, tt.says) || strings.Contains(text, "hidden") || strings.Contains(text, "restart ftgw") != tt.demoted {
 				t.Errorf("%s", text)
 			}

@@ -28,6 +28,10 @@ func (n *node) status() Status {
 	for _, g := range n.groups {
 		for _, v := range g.services {
 			s.Services = append(s.Services, g.serviceStatus(v))
+			for _, route := range v.proxy.Demoted() {
+				s.Warnings = append(s.Warnings, fmt.Sprintf("service %s: the static route %s is logged, for its replies differ between the hosts "+
+					"(see the log; make them the same or write another mode, then restart ftgw on both)", v.cfg.Name, route))
+			}
 		}
 		s.Warnings = append(s.Warnings, g.healthWarnings()...)
 	}
