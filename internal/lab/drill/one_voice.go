@@ -74,11 +74,13 @@ func (f *fray) run(ctx context.Context) error {
 }
 
 // use makes a request on connections that were idle all the time. One that has died unseen says
-// nothing for a while, which is not waited for.
+// nothing for a while, which is not waited for; its kernel says it again in the next round perhaps.
 func (f *fray) use(ctx context.Context, conns []*client.Conn) {
 	ctx, cancel := context.WithTimeout(ctx, 300*time.Millisecond)
 	defer cancel()
-	_, wait := f.ask(ctx, conns, func(id string) client.Request { return client.Bytes(id, 5000) })
+	_, wait := f.ask(ctx, conns, func(id string) client.Request {
+		return client.Bytes(fmt.Sprintf("round%d-%s", f.Number, id), 5000)
+	})
 	wait()
 }
 
