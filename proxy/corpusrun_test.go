@@ -270,7 +270,9 @@ func TestCorpus(t *testing.T) {
 		t.Run(e.title, func(t *testing.T) {
 			t.Parallel()
 			t.Run("alone", func(t *testing.T) { e.alone(t) })
-			t.Run("in drops", func(t *testing.T) { e.inDrops(t) })
+			if !e.isLong() {
+				t.Run("in drops", func(t *testing.T) { e.inDrops(t) })
+			}
 			t.Run("pair", func(t *testing.T) { e.pair(t) })
 			t.Run("successor", func(t *testing.T) { e.successor(t) })
 		})
@@ -299,11 +301,13 @@ func (e *entry) alone(t *testing.T) {
 	e.saw(t, s)
 }
 
+// isLong reports that octets one at a time would take long, or that the entry is a matter of time.
+func (e *entry) isLong() bool {
+	return len(e.client) > 4<<10 || e.cfg.HeaderTimeout+e.cfg.BodyTimeout+e.patient > 0
+}
+
 // inDrops runs an entry on one host, client and upstream sending an octet at a time.
 func (e *entry) inDrops(t *testing.T) {
-	if len(e.client) > 4<<10 || e.cfg.HeaderTimeout+e.cfg.BodyTimeout+e.patient > 0 {
-		t.Skip("it is long, or a matter of time")
-	}
 	cfg, s := e.configured(t)
 	s.drops = true
 	h := newHost(t, cfg, Executor, &link{})
