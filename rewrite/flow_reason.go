@@ -20,11 +20,12 @@ const (
 	AckLimited                                     // accepted: tells the client less than the kernel said
 	BadFlags                                       // a SYN with FIN or RST
 	StoodStill                                     // the process did, or doubts its epoch; the packet is from before
+	NoCarrier                                      // the interface has none: the packet would wait in the kernel, behind the lease
 
 )
 
 var flowReasonNames = [...]string{
 	"unknown-address", "not-serving", "unknown-flow", "reset-unknown", "relayed", "parked",
 	"half-open-limit", "table-full", "not-receiver", "not-speaker", "ack-held", "syn-ack-held",
-	"unanswered", "ack-clamped", "ack-limited", "bad-flags", "stood-still",
+	"unanswered", "ack-clamped", "ack-limited", "bad-flags", "stood-still", "no-carrier",
 }

@@ -1,7 +1,7 @@
 // Package takeover decides who serves an advertised address: one Machine for one group of
-// services on one node. It knows no clock, socket or goroutine: events carry the time, Step returns what
-// is to be done, in the order in which it must be done, and the same events always give the
-// same actions (DESIGN §5; invariants I3, I5, I6 of §2).
+// services on one node. It knows no clock, socket or goroutine: events carry the time, Step
+// returns what is to be done, in the order in which it must be done, and the same events always
+// give the same actions (DESIGN §5; invariants I3, I5, I6 of §2).
 //
 // # Roles
 //
@@ -33,9 +33,9 @@
 // it: the absent one may serve at the number that they would agree on. Of several that wait none
 // claims but two form a pair, or, if their kernels differ, the first in the list claims. Who hears
 // of anyone that serves at a higher epoch fences itself, by whatever way it hears, and so does a
-// half whose peer is in a pair with another one; but a number that only lies on the disk of a node
-// which serves nothing is history: to all but its peer, and to that as well if it serves alone and
-// all its flows began here.
+// half whose peer is in a pair with another one. A number that only lies on the disk of a node
+// which serves nothing is history, except to the peer of that node; and to the peer as well, if
+// that serves alone and never took over a flow.
 //
 // # Evidence
 //
@@ -87,9 +87,10 @@
 // is granted the next claim, and the other is told (Superseded) and fences itself. The witness
 // answers when the other one has reported that it is silent, or is not heard by the witness
 // either; so no two speak at a time, and a crash costs no waiting. With the grant in hand it no
-// longer says that it is in the pair, so that a half whose link comes back stays held. A node that was granted a
-// number and died before it used it costs the other one its flows, for it may have used it;
-// where both form a pair again, the witness sees that it was not used, and forgets it.
+// longer says that it is in the pair, so that a half whose link comes back stays held. A node
+// that was granted a number and died before it used it costs the other one its flows, for it
+// may have used it; where both form a pair again, the witness sees that it was not used, and
+// forgets it.
 //
 // A node without flows is denied while any other one serves as far as the witness has heard.
 // One gap is left: a host that serves alone, and is cut off from the other and from the witness

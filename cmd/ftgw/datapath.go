@@ -185,8 +185,8 @@ func (d *datapath) outbound(p *nfq.Packet, o *rewrite.Outcome) nfq.Verdict {
 	if why != rewrite.OK {
 		return refuse(o, why)
 	}
-	if l := d.lanes[s.Src()]; d.cut.Load() || l != nil && !l.awake() {
-		return refuse(o, rewrite.StoodStill)
+	if why := d.mute(&s); why != rewrite.OK {
+		return refuse(o, why)
 	}
 	if s.PayloadLen() > 0 {
 		crashpoint.Here(crashpoint.DataOut)
@@ -225,7 +225,7 @@ func (d *datapath) send(o *rewrite.Outcome) {
 		return
 	}
 	for _, b := range o.ToClient {
-		d.one(d.toClient, b)
+		d.say(b)
 	}
 	for _, b := range o.ToLocal {
 		d.one(d.toLocal, b)
@@ -236,6 +236,32 @@ func (d *datapath) send(o *rewrite.Outcome) {
 	for _, n := range o.Notes {
 		d.lanes[n.Flow.Advertised].news.Note(n)
 	}
+}
+
+// say sends a segment to the client that its kernel did not ask for, unless this host must not.
+func (d *datapath) say(b []byte) {
+	s, why := rewrite.ParseSegment(b)
+	if why == rewrite.OK {
+		why = d.mute(&s)
+	}
+	if why != rewrite.OK {
+		d.reasons[why].Add(1)
+		return
+	}
+	d.one(d.toClient, b)
+}
+
+// mute says why nothing may be said to a client now: this process stood still, and the rules that
+// would drop it may have been flushed meanwhile; or there is no carrier, and it would wait in the
+// kernel for a neighbour's MAC address, behind the lease.
+func (d *datapath) mute(s *rewrite.Segment) rewrite.Reason {
+	if d.cut.Load() {
+		return rewrite.NoCarrier
+	}
+	if l := d.lanes[s.Src()]; l != nil && !l.awake() {
+		return rewrite.StoodStill
+	}
+	return rewrite.OK
 }
 
 // clone sends a segment to the peer.

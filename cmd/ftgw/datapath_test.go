@@ -92,3 +92,33 @@ func TestLanes(t *testing.T) {
 	expect("192.0.2.101:80", rewrite.OK)
 	expect("192.0.2.102:80", rewrite.UnknownAddress)
 }
+
+// heard counts what reaches the clients.
+type heard struct{ n int }
+
+func (h *heard) Send([]byte) error { h.n++; return nil }
+
+// Nothing is said to a client by a process that stood still, or without a carrier, whatever it
+// comes from; and each such segment has its reason.
+func TestNothingIsSaidWhileMute(t *testing.T) {
+	awake, client := true, &heard{}
+	addr, peer := netip.MustParseAddrPort, &silentPeer{}
+	d := newDatapath([]byte("key"), rewriteLimits, slog.New(slog.DiscardHandler))
+	d.toPeer, d.toLocal, d.toClient = nowhere{}, nowhere{}, client
+	d.addService(rewrite.Service{Advertised: addr("192.0.2.100:80"), Forward: addr("192.0.2.11:20080"), Peer: addr("192.0.2.12:20080"), MSS: 1460, Scale: 7},
+		&lane{news: peer, life: peer, awake: func() bool { return awake }})
+	say := func() { // its source is what counts
+		d.release([]*rewrite.Outcome{{ToClient: [][]byte{syn(addr("192.0.2.100:80"), addr("198.51.100.2:40000"))}}})
+	}
+	say()
+	awake = false
+	say()
+	awake = true
+	d.cut.Store(true)
+	say()
+	d.cut.Store(false)
+	say()
+	if got := d.drops(); client.n != 2 || got["stood-still"] != 1 || got["no-carrier"] != 1 {
+		t.Errorf("%d segments reached the client, drops %v", client.n, got)
+	}
+}

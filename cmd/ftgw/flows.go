@@ -17,22 +17,8 @@ func (d *datapath) on(client netip.AddrPort, f func(t *rewrite.Table, o *rewrite
 	s.mu.Lock()
 	f(s.table, o)
 	s.mu.Unlock()
-	d.hush(o)
 	d.send(o)
 	outcomes.Put(o)
-}
-
-// hush takes out what must not be said: by a process that stood still, for the rules that would
-// drop it may have been flushed meanwhile; and without a carrier, for it would wait in the kernel
-// for a neighbour's MAC address.
-func (d *datapath) hush(o *rewrite.Outcome) {
-	if len(o.ToClient) == 0 {
-		return
-	}
-	s, _ := rewrite.ParseSegment(o.ToClient[0])
-	if l := d.lanes[s.Src()]; d.cut.Load() || l != nil && !l.awake() {
-		o.ToClient = o.ToClient[:0]
-	}
 }
 
 var outcomes = sync.Pool{New: func() any { return new(rewrite.Outcome) }}
@@ -108,7 +94,7 @@ func (d *datapath) fence(advertised netip.AddrPort) int {
 
 // expire is called a few times a second.
 func (d *datapath) expire() {
-	d.each(func(t *rewrite.Table) { t.Expire(d.now(), func(o *rewrite.Outcome) { d.hush(o); d.send(o) }) })
+	d.each(func(t *rewrite.Table) { t.Expire(d.now(), d.send) })
 }
 
 // resume repeats to the peer what this host holds.
