@@ -189,21 +189,16 @@ func killStatic(t *testing.T, round int) {
 		return false
 	})
 	const exchanges = 14
-	var raw strings.Builder
-	var paths, methods []string
+	var paths []string
 	for i := range exchanges {
-		path, end := fmt.Sprintf("/static/%d", i), ""
+		path := fmt.Sprintf("/static/%d", i)
 		switch rnd.IntN(6) {
 		case 0:
 			path = fmt.Sprintf("/same/%d", i)
 		case 1, 2:
 			path += "?size=30000"
 		}
-		if i == exchanges-1 {
-			end = "Connection: close\r\n"
-		}
-		paths, methods = append(paths, path), append(methods, "GET")
-		fmt.Fprintf(&raw, "GET %s HTTP/1.1\r\nHost: shop\r\n%s\r\n", path, end)
+		paths = append(paths, path)
 	}
 	reached, records, at := make(chan struct{}), 0, rnd.IntN(exchanges*5/4)
 	executor.link.before = func(Record) {
@@ -213,22 +208,10 @@ func killStatic(t *testing.T, round int) {
 		}
 		records++
 	}
-	w := newTwin(t, executor, standby)
-	w.write([]byte(raw.String()))
-	over := make(chan struct{})
-	go func() { w.readers.Wait(); close(over) }()
-	select {
-	case <-reached:
+	_, bodies := newTwin(t, executor, standby).survives(t, paths, reached, func() {
 		b.then(func(http.ResponseWriter, *http.Request) bool { return false })
 		kill(executor, standby)
-		<-over
-	case <-over:
-	}
-	sa, sb := w.seen(0), w.seen(1)
-	if !strings.HasPrefix(sb, sa) {
-		t.Fatalf("the standby's %d bytes do not continue the executor's %d", len(sb), len(sa))
-	}
-	_, bodies := replies(t, sb, methods...)
+	})
 	for i := range bodies {
 		path, _, sized := strings.Cut(paths[i], "?")
 		want := strings.Repeat(path+"\n", 1+len(path))

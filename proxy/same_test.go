@@ -294,21 +294,16 @@ func killSyncStatic(t *testing.T, round int) {
 		return false
 	})
 	const exchanges = 12
-	var raw strings.Builder
-	var paths, methods []string
+	var paths []string
 	for i := range exchanges {
-		path, end := fmt.Sprintf("/same/%d", i), ""
+		path := fmt.Sprintf("/same/%d", i)
 		switch rnd.IntN(4) {
 		case 0:
 			path = fmt.Sprintf("/logged/%d", i)
 		case 1:
 			path += "?size=30000"
 		}
-		if i == exchanges-1 {
-			end = "Connection: close\r\n"
-		}
-		paths, methods = append(paths, path), append(methods, "GET")
-		fmt.Fprintf(&raw, "GET %s HTTP/1.1\r\nHost: shop\r\n%s\r\n", path, end)
+		paths = append(paths, path)
 	}
 	reached, records, at := make(chan struct{}), 0, rnd.IntN(exchanges*3/2)
 	executor.link.before = func(r Record) {
@@ -322,21 +317,7 @@ func killSyncStatic(t *testing.T, round int) {
 		}
 		records++
 	}
-	w := newTwin(t, executor, standby)
-	w.write([]byte(raw.String()))
-	over := make(chan struct{})
-	go func() { w.readers.Wait(); close(over) }()
-	select {
-	case <-reached:
-		kill(executor, standby)
-		<-over
-	case <-over: // there were fewer records
-	}
-	sa, sb := w.seen(0), w.seen(1)
-	if !strings.HasPrefix(sb, sa) {
-		t.Fatalf("the standby's %d bytes do not continue the executor's %d", len(sb), len(sa))
-	}
-	all, bodies := replies(t, sb, methods...)
+	all, bodies := newTwin(t, executor, standby).survives(t, paths, reached, func() { kill(executor, standby) })
 	for i, resp := range all {
 		path, _, sized := strings.Cut(paths[i], "?")
 		want, from := strings.Repeat(path+"\n", 1+len(path)), resp.Header.Get("Server")
