@@ -15,6 +15,7 @@ import (
 var (
 	errAsked   = errors.New("link: a query, answered")
 	errOurCall = errors.New("link: the peer dials, though it is this node that does")
+	errLeft    = errors.New("link: this node has left")
 )
 
 // reception is the accepting side's state: a control connection that waits for its bulk.
@@ -37,7 +38,7 @@ func (p *Port) greet(ctx context.Context, nc net.Conn, from *caller) {
 		return
 	case err == nil:
 		return // control, waiting for bulk
-	case theirs.Channel == replication.Query || errors.Is(err, errOurCall):
+	case theirs.Channel == replication.Query || errors.Is(err, errOurCall), errors.Is(err, errLeft):
 		// Who asked has its answer.
 	case wasReset(err) || ctx.Err() != nil:
 		// A probe, or a peer that changed its mind.
@@ -78,6 +79,8 @@ func (p *Port) welcome(ctx context.Context, nc net.Conn, from *caller) (theirs r
 		err = errors.Join(err, c.writeHello(ours))
 	case l.dials():
 		err = errOurCall
+	case l.left.ended.Load():
+		err = errLeft
 	default:
 		whole, err = l.join(c, ours, theirs)
 	}

@@ -17,10 +17,10 @@ const (
 	lastBackoff  = 200 * time.Millisecond
 )
 
-// dial keeps one session up from this side until ctx ends.
+// dial keeps one session up from this side until ctx ends or this node has left.
 func (l *Link) dial(ctx context.Context) {
 	backoff := firstBackoff
-	for ctx.Err() == nil {
+	for ctx.Err() == nil && !l.left.ended.Load() {
 		wait := backoff
 		began := time.Now()
 		p, err := l.connect(ctx)

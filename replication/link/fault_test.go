@@ -342,6 +342,30 @@ func TestLeaveIsFlushed(t *testing.T) {
 	}
 }
 
+// A peer that drops the session of a node that leaves, and calls again, gets no other one: neither
+// side takes the other for a half of a pair that is about to be.
+func TestNoSessionAfterLeave(t *testing.T) {
+	for _, leaver := range []string{"a", "b"} {
+		a, b := connected(t)
+		goes, stays := a, b
+		if leaver == "b" {
+			goes, stays = b, a
+		}
+		goes.SendLeave()
+		stays.until(t, "farewell", func() bool { return len(stays.log) == 1 })
+		stays.Drop()
+		goes.until(t, "the end", func() bool { return len(goes.downs) == 1 })
+		<-time.After(2 * lastBackoff) // time for several calls
+		goes.mu.Lock()
+		stays.mu.Lock()
+		if goes.ups != 1 || stays.ups != 1 {
+			t.Errorf("%s leaves: sessions %d there, %d at its peer", leaver, goes.ups, stays.ups)
+		}
+		goes.mu.Unlock()
+		stays.mu.Unlock()
+	}
+}
+
 func TestProbe(t *testing.T) {
 	low, high := addrs(t)
 	if refused, err := Probe(t.Context(), high); !refused || err != nil {

@@ -92,6 +92,9 @@ type Link struct {
 	half reception
 	drop chan struct{}
 	idle atomic.Bool
+	left struct {
+		said, ended atomic.Bool // SendLeave was called; and a session has ended since
+	}
 
 	in struct { // what arrived; Run's goroutines only, one session at a time
 		sync.Mutex
@@ -155,6 +158,12 @@ func (l *Link) sessions(ctx context.Context) {
 				return
 			}
 		}
+		if l.left.ended.Load() { // dialed or greeted while the last session ended
+			p.close()
+			close(p.ended)
+			p = nil
+			continue
+		}
 		p = l.session(ctx, p)
 	}
 }
@@ -182,8 +191,10 @@ func (l *Link) SendEpoch(e replication.Epoch) {
 }
 
 // SendLeave tells the peer that this node leaves in good order. It never blocks; end Run's
-// context after it.
+// context after it. Once the session that is told has ended no other one begins: a peer that
+// claims drops it and calls again at once, and must not be taken for one that wants a pair.
 func (l *Link) SendLeave() {
+	l.left.said.Store(true)
 	l.say(func(o *replication.Outbox) { o.Leave() })
 }
 

@@ -35,6 +35,7 @@ func (l *Link) session(ctx context.Context, p *pair) (next *pair) {
 	writers.Go(func() { ended <- l.writeBulk(sctx, p.bulk) })
 
 	next, err := l.watch(ctx, ended)
+	l.left.ended.Store(l.left.said.Load())
 	reset := wasReset(err)
 	cancel()
 	switch {
