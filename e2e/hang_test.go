@@ -108,19 +108,3 @@ func TestCableIsPulled(t *testing.T) {
 		}
 	}
 }
-
-// Rules that somebody flushes under a running pair come back within seconds; the clients see a
-// pause, for without its rules a host is silent.
-func TestRulesAreFlushed(t *testing.T) {
-	x := start(t, lab.Options{}, lab.Config{})
-	wait := x.busy()
-	time.Sleep(300 * time.Millisecond)
-	flush(t, x.A)
-	time.Sleep(1500 * time.Millisecond)
-	flush(t, x.B)
-	time.Sleep(1500 * time.Millisecond)
-	wait()
-	x.whole()
-	x.executions()
-	x.duplex()
-}

@@ -161,33 +161,40 @@ func deadDevice(iface string) (int, error) {
 	return link.Attrs().Index, nil
 }
 
-// loosenPathFilter sets rp_filter to 2 where it is 1 for the interface. The kernel uses the
-// larger of the interface's value and the one for all.
+// loosenPathFilter sets rp_filter to 2 where it is 1 for the interface.
 func loosenPathFilter(iface string) error {
+	strict, err := strictPathFilter(iface)
+	if err != nil || !strict {
+		return err
+	}
+	if err := os.WriteFile(pathFilter(iface), []byte("2"), 0); err != nil {
+		return fmt.Errorf("loosen reverse path filter: %w (run: sysctl net.ipv4.conf.%s.rp_filter=2)", err, iface)
+	}
+	return nil
+}
+
+func pathFilter(iface string) string { return "/proc/sys/net/ipv4/conf/" + iface + "/rp_filter" }
+
+// strictPathFilter reports whether the interface's reverse path filter is strict. The kernel
+// uses the larger of the interface's value and the one for all.
+func strictPathFilter(iface string) (bool, error) {
 	if iface == "" {
-		return nil
+		return false, nil
 	}
 	strict := false
-	file := "/proc/sys/net/ipv4/conf/" + iface + "/rp_filter"
-	for _, name := range []string{"/proc/sys/net/ipv4/conf/all/rp_filter", file} {
+	for _, name := range []string{pathFilter("all"), pathFilter(iface)} {
 		b, err := os.ReadFile(name)
 		if err != nil {
-			return fmt.Errorf("read reverse path filter: %w", err)
+			return false, fmt.Errorf("read reverse path filter: %w", err)
 		}
 		switch strings.TrimSpace(string(b)) {
 		case "1":
 			strict = true
 		case "2":
-			return nil
+			return false, nil
 		}
 	}
-	if !strict {
-		return nil
-	}
-	if err := os.WriteFile(file, []byte("2"), 0); err != nil {
-		return fmt.Errorf("loosen reverse path filter: %w (run: sysctl net.ipv4.conf.%s.rp_filter=2)", err, iface)
-	}
-	return nil
+	return strict, nil
 }
 
 // deadRoutes fills the routing table for a's family: everything goes to the device, and is

@@ -28,9 +28,23 @@ type Bundle struct {
 // Install puts the rules of spec in force. If they are in force already, from an earlier run
 // too, it changes nothing but takes all leases away; older tables are replaced in one
 // transaction, so that no packet passes in between. Bind the queues first: packets for a
-// queue that nobody holds are dropped. It needs CAP_NET_ADMIN; call it early in the process,
-// because the library cannot work on a descriptor of 1024 or more.
+// queue that nobody holds are dropped. It needs what Open needs.
 func Install(spec Spec) (*Bundle, error) {
+	b, err := Open(spec)
+	if err != nil {
+		return nil, err
+	}
+	if err := b.install(); err != nil {
+		b.conn.CloseLasting()
+		return nil, fmt.Errorf("install table %s: %w", spec.table(), explain(err))
+	}
+	return b, nil
+}
+
+// Open looks after the rules of spec without touching what is in force: see Present, Restore
+// and Remove. It needs CAP_NET_ADMIN; call it early in the process, because the library cannot
+// work on a descriptor of 1024 or more.
+func Open(spec Spec) (*Bundle, error) {
 	if err := spec.check(); err != nil {
 		return nil, err
 	}
@@ -41,7 +55,7 @@ func Install(spec Spec) (*Bundle, error) {
 	spec.MACs = maps.Clone(spec.MACs)
 	if spec.Interface != "" {
 		if _, err := net.InterfaceByName(spec.Interface); err != nil {
-			return nil, fmt.Errorf("install table %s: interface %s: %w (name one that exists)", spec.table(), spec.Interface, err)
+			return nil, fmt.Errorf("table %s: interface %s: %w (name one that exists)", spec.table(), spec.Interface, err)
 		}
 	}
 	kernel, err := Probe()
@@ -56,26 +70,22 @@ func Install(spec Spec) (*Bundle, error) {
 	for _, l := range layouts(spec, kernel) {
 		b.tables = append(b.tables, newTable(spec.table(), l))
 	}
-	if err := b.install(); err != nil {
-		conn.CloseLasting()
-		return nil, fmt.Errorf("install table %s: %w", spec.table(), explain(err))
-	}
 	return b, nil
 }
 
 // Restore puts the rules back in force where somebody took them away or changed them. Then
-// it reports true, and there is no lease until the next Renew.
-func (b *Bundle) Restore() (bool, error) {
+// it says what it found, and there is no lease until the next Renew; else the text is empty.
+func (b *Bundle) Restore() (found string, err error) {
 	b.mu.Lock()
 	defer b.mu.Unlock()
-	present, err := b.present()
-	if err == nil && !present {
+	found, err = b.difference()
+	if err == nil && found != "" {
 		err = b.install()
 	}
 	if err != nil {
-		return false, fmt.Errorf("restore table %s: %w", b.spec.table(), explain(err))
+		return "", fmt.Errorf("restore table %s: %w", b.spec.table(), explain(err))
 	}
-	return !present, nil
+	return found, nil
 }
 
 // Egress reports whether the lease is asked for at the interface's egress hook too. If not,
@@ -119,11 +129,11 @@ func explain(err error) error {
 }
 
 func (b *Bundle) install() error {
-	present, err := b.present()
+	found, err := b.difference()
 	if err != nil {
 		return err
 	}
-	if present {
+	if found == "" {
 		for _, t := range b.tables {
 			t.forget(b.conn)
 		}
@@ -160,31 +170,63 @@ func (b *Bundle) families() []nftables.TableFamily {
 func (b *Bundle) Present() (bool, error) {
 	b.mu.Lock()
 	defer b.mu.Unlock()
-	ok, err := b.present()
+	found, err := b.difference()
 	if err != nil {
 		return false, fmt.Errorf("look at table %s: %w", b.spec.table(), err)
 	}
-	return ok, nil
+	return found == "", nil
 }
 
-func (b *Bundle) present() (bool, error) {
-	want := layouts(b.spec, b.kernel)
-	for i, family := range b.families() {
-		tables, err := b.conn.ListTablesOfFamily(family)
+// Any reports whether there is a table of the name, whatever is in it.
+func (b *Bundle) Any() (bool, error) {
+	b.mu.Lock()
+	defer b.mu.Unlock()
+	for _, family := range b.families() {
+		t, err := b.find(family)
 		if err != nil {
-			return false, err
+			return false, fmt.Errorf("look for table %s: %w", b.spec.table(), err)
 		}
-		found := slices.ContainsFunc(tables, func(t *nftables.Table) bool { return t.Name == b.spec.table() && t.Flags == 0 })
-		if wanted := i < len(want); found != wanted {
-			return false, nil
-		} else if !wanted {
-			continue
-		}
-		if same, err := b.tables[i].same(b.conn, want[i].chains); !same || err != nil {
-			return false, err
+		if t != nil {
+			return true, nil
 		}
 	}
-	return true, nil
+	return false, nil
+}
+
+// find returns the kernel's table of the name, or nil.
+func (b *Bundle) find(family nftables.TableFamily) (*nftables.Table, error) {
+	tables, err := b.conn.ListTablesOfFamily(family)
+	i := slices.IndexFunc(tables, func(t *nftables.Table) bool { return t.Name == b.spec.table() })
+	if err != nil || i < 0 {
+		return nil, err
+	}
+	return tables[i], nil
+}
+
+// difference says in which way the kernel's tables are not as installed; empty: they are.
+func (b *Bundle) difference() (string, error) {
+	want := layouts(b.spec, b.kernel)
+	for i, family := range b.families() {
+		t, err := b.find(family)
+		if err != nil {
+			return "", err
+		}
+		name := fmt.Sprintf("table %s %s", familyName(family), b.spec.table())
+		switch wanted := i < len(want); {
+		case !wanted && t == nil:
+			continue
+		case !wanted:
+			return name + " should not be there", nil
+		case t == nil:
+			return name + " was gone", nil
+		case t.Flags != 0:
+			return name + " was switched off", nil
+		}
+		if found, err := b.tables[i].difference(b.conn, want[i].chains, b.spec.Lease); found != "" || err != nil {
+			return found + " of " + name + " was changed", err
+		}
+	}
+	return "", nil
 }
 
 // UpdatePeerMAC tells the Ethernet address of a peer, in the place of what was known of it

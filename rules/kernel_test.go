@@ -5,6 +5,7 @@ import (
 	"net/netip"
 	"strings"
 	"testing"
+	"time"
 
 	"github.com/ftgw/ftgw/internal/lab"
 	"github.com/ftgw/ftgw/internal/lab/labtest"
@@ -109,6 +110,36 @@ func TestPresentSeesChanges(t *testing.T) {
 			c.AddTable(&nftables.Table{Name: t.Name, Family: nftables.TableFamilyNetdev})
 			c.DelTable(&nftables.Table{Name: t.Name, Family: nftables.TableFamilyNetdev})
 		},
+		"rule deleted": func(c *nftables.Conn, t *nftables.Table) {
+			chain := &nftables.Chain{Table: t, Name: "postrouting"}
+			rules, err := c.GetRules(t, chain)
+			if err != nil || len(rules) == 0 {
+				panic("no rule to delete")
+			}
+			c.DelRule(rules[0])
+		},
+		"chain deleted": func(c *nftables.Conn, t *nftables.Table) {
+			c.DelChain(&nftables.Chain{Table: t, Name: "postrouting"})
+		},
+		"chain added": func(c *nftables.Conn, t *nftables.Table) {
+			c.AddChain(&nftables.Chain{Table: t, Name: "more"})
+		},
+		"policy": func(c *nftables.Conn, t *nftables.Table) {
+			drop := nftables.ChainPolicyDrop
+			c.AddChain(&nftables.Chain{Table: t, Name: "output", Hooknum: nftables.ChainHookOutput,
+				Priority: nftables.ChainPriorityRaw, Type: nftables.ChainTypeFilter, Policy: &drop})
+		},
+		"set added": func(c *nftables.Conn, t *nftables.Table) {
+			if err := c.AddSet(&nftables.Set{Table: t, Name: "more", KeyType: nftables.TypeIPAddr}, nil); err != nil {
+				panic(err)
+			}
+		},
+		"lease for a day": func(c *nftables.Conn, t *nftables.Table) {
+			set := &nftables.Set{Table: t, Name: "lease4", KeyType: nftables.TypeIPAddr, HasTimeout: true}
+			if err := c.SetAddElements(set, []nftables.SetElement{{Key: []byte{192, 0, 2, 100}, Timeout: 24 * time.Hour}}); err != nil {
+				panic(err)
+			}
+		},
 		"rule inserted": func(c *nftables.Conn, t *nftables.Table) {
 			c.InsertRule(&nftables.Rule{Table: t, Chain: &nftables.Chain{Table: t, Name: "output"},
 				Exprs: []expr.Any{&expr.Verdict{Kind: expr.VerdictAccept}}})
@@ -118,6 +149,7 @@ func TestPresentSeesChanges(t *testing.T) {
 			ns := labtest.NS(t, "host")
 			b := install(t, ns, onInterface())
 			wantPresent(t, b, true)
+			want := len(listing(t, ns, "ftgw"))
 			in(t, ns, func() error {
 				conn, err := nftables.New()
 				if err != nil {
@@ -127,8 +159,17 @@ func TestPresentSeesChanges(t *testing.T) {
 				return conn.Flush()
 			})
 			wantPresent(t, b, false)
-			b = install(t, ns, onInterface())
-			wantPresent(t, b, true)
+			found, err := b.Restore()
+			if err != nil || found == "" {
+				t.Errorf("Restore found %q, %v", found, err)
+			}
+			t.Log(found)
+			if found, err := b.Restore(); found != "" || err != nil {
+				t.Errorf("a second Restore found %q, %v", found, err)
+			}
+			if left := listing(t, ns, "ftgw"); len(left) != want {
+				t.Errorf("%d rules, want %d", len(left), want)
+			}
 		})
 	}
 }

@@ -4,6 +4,8 @@ import (
 	"bytes"
 	"crypto/sha256"
 	"fmt"
+	"slices"
+	"time"
 
 	"github.com/google/nftables"
 	"github.com/google/nftables/expr"
@@ -83,11 +85,11 @@ func (c *chain) label(i int) []byte {
 	return userdata.AppendString(nil, userdata.TypeComment, fmt.Sprintf("%s#%x", r.reason, sum[:6]))
 }
 
-// same reports whether the kernel's table has the chains, and nothing else.
-func (t *table) same(conn *nftables.Conn, want []chain) (bool, error) {
+// difference names what the kernel's table has otherwise than wanted, or nothing.
+func (t *table) difference(conn *nftables.Conn, want []chain, lease time.Duration) (string, error) {
 	chains, err := conn.ListChainsOfTableFamily(t.kernel.Family)
 	if err != nil {
-		return false, err
+		return "", err
 	}
 	have := map[string]*nftables.Chain{}
 	for _, c := range chains {
@@ -95,23 +97,26 @@ func (t *table) same(conn *nftables.Conn, want []chain) (bool, error) {
 			have[c.Name] = c
 		}
 	}
-	if len(have) != len(want) {
-		return false, nil
-	}
 	for i := range want {
-		same, err := t.sameChain(conn, &want[i], have[want[i].name])
+		c := &want[i]
+		same, err := t.sameChain(conn, c, have[c.name])
 		if !same || err != nil {
-			return false, err
+			return "chain " + c.name, err
 		}
+		delete(have, c.name)
 	}
-	return t.sameSets(conn)
+	for name := range have {
+		return "chain " + name, nil
+	}
+	return t.setDifference(conn, lease)
 }
 
 func (t *table) sameChain(conn *nftables.Conn, want *chain, have *nftables.Chain) (bool, error) {
 	if have == nil || (want.hook == nil) != (have.Hooknum == nil) {
 		return false, nil
 	}
-	if want.hook != nil && (*want.hook != *have.Hooknum || have.Priority == nil || *want.priority != *have.Priority) {
+	if want.hook != nil && (*want.hook != *have.Hooknum || have.Priority == nil || *want.priority != *have.Priority ||
+		have.Policy == nil || *have.Policy != nftables.ChainPolicyAccept) {
 		return false, nil
 	}
 	rules, err := conn.GetRules(t.kernel, have)
@@ -126,17 +131,33 @@ func (t *table) sameChain(conn *nftables.Conn, want *chain, have *nftables.Chain
 	return true, nil
 }
 
-func (t *table) sameSets(conn *nftables.Conn) (bool, error) {
+// setDifference names a set that is not as wanted, or holds what is no lease: one that lasts
+// longer would let a dead daemon's host speak.
+func (t *table) setDifference(conn *nftables.Conn, lease time.Duration) (string, error) {
+	const tick = 20 * time.Millisecond // the kernel counts in ticks of its own
 	sets, err := conn.GetSets(t.kernel)
-	if err != nil || len(sets) != len(t.sets) {
-		return false, err
+	if err != nil {
+		return "the sets", err
 	}
-	for _, have := range sets {
-		if want := t.sets[have.Name]; want == nil || want.Timeout != have.Timeout || want.KeyType.Name != have.KeyType.Name {
-			return false, nil
+	have := map[string]*nftables.Set{}
+	for _, s := range sets {
+		have[s.Name] = s
+	}
+	for name, want := range t.sets {
+		s := have[name]
+		if s == nil || want.Timeout != s.Timeout || want.KeyType.Name != s.KeyType.Name {
+			return "set " + name, nil
 		}
+		elements, err := conn.GetSetElements(s)
+		if err != nil || slices.ContainsFunc(elements, func(e nftables.SetElement) bool { return e.Expires > lease+tick }) {
+			return "set " + name, err
+		}
+		delete(have, name)
 	}
-	return true, nil
+	for name := range have {
+		return "set " + name, nil
+	}
+	return "", nil
 }
 
 // count adds to drops how many packets the chain's rules have dropped, by reason.

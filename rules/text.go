@@ -21,15 +21,18 @@ func Text(spec Spec, k Kernel) string {
 	return b.String()
 }
 
-func (l *layout) write(b *strings.Builder, spec Spec) {
-	family := "inet"
-	if l.family == nftables.TableFamilyNetdev {
-		family = "netdev"
+func familyName(f nftables.TableFamily) string {
+	if f == nftables.TableFamilyNetdev {
+		return "netdev"
 	}
-	fmt.Fprintf(b, "table %s %s {\n", family, spec.table())
+	return "inet"
+}
+
+func (l *layout) write(b *strings.Builder, spec Spec) {
+	fmt.Fprintf(b, "table %s %s {\n", familyName(l.family), spec.table())
 	for _, set := range l.sets {
-		fmt.Fprintf(b, "\tset %s {\n\t\ttype %s\n\t\tflags timeout\n\t\ttimeout %v\n\t}\n\n",
-			set.Name, set.KeyType.Name, spec.Lease)
+		fmt.Fprintf(b, "\tset %s {\n\t\ttype %s\n\t\tflags timeout\n\t\ttimeout %dms\n\t}\n\n",
+			set.Name, set.KeyType.Name, spec.Lease.Milliseconds())
 	}
 	for i, c := range l.chains {
 		if i > 0 {

@@ -75,6 +75,10 @@ func (n *node) buildPackets(undo *undoList) error {
 		n.log.Warn("the kernel has no egress hook (Linux 5.16): segments that it already holds when a lease ends can still leave")
 	}
 	n.rules = b
+	if n.watch, err = rules.OpenWatch(spec); err != nil {
+		return err
+	}
+	undo.add(n.watch.Close)
 	_, err = address.Setup(n.iface, n.addresses())
 	return err
 }

@@ -52,6 +52,8 @@ type node struct {
 	gossip     *membership.Cluster
 	arp        *address.Node
 	rules      *rules.Bundle
+	watch      *rules.Watch // over the rules
+	repairs    repairs
 	socket     net.Listener // operators'
 	epochs     epochFile
 	writes     chan epochWrite // to be put on disk, in order

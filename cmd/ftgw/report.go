@@ -13,7 +13,11 @@ import (
 )
 
 func (n *node) status() Status {
-	s := Status{Node: n.self.Name, Version: version(), Drops: n.drops()}
+	kept := n.repairs.status()
+	s := Status{Node: n.self.Name, Version: version(), Drops: n.drops(), Rules: &kept}
+	if kept.Problem != "" {
+		s.Warnings = append(s.Warnings, "the rules are not in force: "+kept.Problem)
+	}
 	for _, o := range n.cfg.Nodes {
 		switch {
 		case o.Name == n.self.Name:

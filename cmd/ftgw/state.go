@@ -10,8 +10,19 @@ type Status struct {
 	Services []ServiceStatus `json:"services"`
 	// Warnings are what an operator should see to before anything else fails.
 	Warnings []string `json:"warnings,omitempty"`
+	// Rules is nil on a witness.
+	Rules *RulesStatus `json:"rules,omitempty"`
 	// Drops counts packets and records that were dropped since the start, by reason.
 	Drops map[string]uint64 `json:"drops"`
+}
+
+// RulesStatus says whether somebody has meddled with what keeps this host silent.
+type RulesStatus struct {
+	Restored uint64     `json:"restored"`          // how often something was put back since the start
+	LastAt   *time.Time `json:"last_at,omitempty"` // nil: never
+	Last     string     `json:"last,omitempty"`    // what had been removed or changed then
+	// Problem is why something is not in force at this moment, with the remedy.
+	Problem string `json:"problem,omitempty"`
 }
 
 // PeerStatus is another node as this one sees it.

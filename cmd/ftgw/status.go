@@ -126,6 +126,9 @@ func writeStatus(out io.Writer, s Status) error {
 	for _, v := range s.Services {
 		writeTakeover(w, v)
 	}
+	if r := s.Rules; r != nil && r.Restored > 0 {
+		fmt.Fprintf(w, "\nrules removed or changed by somebody, and restored: %d times, last %s: %s\n", r.Restored, r.LastAt.Format(time.RFC3339), r.Last)
+	}
 	if len(s.Drops) > 0 {
 		fmt.Fprintf(w, "\nDROPPED\tCOUNT\n")
 		for _, reason := range slices.Sorted(maps.Keys(s.Drops)) {

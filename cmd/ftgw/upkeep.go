@@ -1,5 +1,5 @@
-// What a node sees to all the time, for all its groups: the lease, the rules, the flows, the
-// epochs on disk.
+// What a node sees to all the time, for all its groups: the lease, the flows, the epochs
+// on disk.
 package main
 
 import (
@@ -32,26 +32,6 @@ func (n *node) keepLease(ctx context.Context) error {
 			if !g.dir.mayRenew() { // decided meanwhile, perhaps while this process stood still
 				g.Gate(false)
 			}
-		}
-	}
-}
-
-// keepRules puts the rules back when somebody flushes them. Meanwhile the second fence keeps
-// this host silent.
-func (n *node) keepRules(ctx context.Context) error {
-	t := time.NewTicker(time.Second)
-	defer t.Stop()
-	for {
-		select {
-		case <-ctx.Done():
-			return nil
-		case <-t.C:
-		}
-		switch restored, err := n.rules.Restore(); {
-		case err != nil:
-			n.log.Error("cannot see after the rules", "error", err)
-		case restored:
-			n.log.Warn("somebody removed or changed the nftables rules; they are back in force")
 		}
 	}
 }

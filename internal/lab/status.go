@@ -19,6 +19,11 @@ type Status struct {
 	Services []ServiceStatus   `json:"services"`
 	Warnings []string          `json:"warnings"`
 	Drops    map[string]uint64 `json:"drops"`
+	Rules    struct {
+		Restored uint64 `json:"restored"`
+		Last     string `json:"last"`
+		Problem  string `json:"problem"`
+	} `json:"rules"`
 }
 
 // PeerStatus is the other node as a node sees it.

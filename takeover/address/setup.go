@@ -46,6 +46,47 @@ func Setup(iface string, advertised []netip.Addr) (undo func() error, err error)
 	return undo, nil
 }
 
+// Restore is Setup for addresses that were set up already, of which somebody may have taken
+// something back. It says what it found; nil: nothing. The settings matter most: with the old
+// ones the kernel would answer for the addresses whoever owns them.
+func Restore(iface string, advertised []netip.Addr) (found []string, err error) {
+	changed, err := silenceARP(iface)
+	for _, c := range changed {
+		found = append(found, fmt.Sprintf("net.ipv4.conf.%s.%s was %d", c.iface, c.name, c.value))
+	}
+	if err != nil {
+		return found, fmt.Errorf("set up %s: %w", iface, err)
+	}
+	lo, err := netlink.LinkByName(loopback)
+	if err != nil {
+		return found, fmt.Errorf("set up advertised addresses: interface lo: %w", err)
+	}
+	have, err := netlink.AddrList(lo, netlink.FAMILY_ALL)
+	if err != nil {
+		return found, fmt.Errorf("list addresses of lo: %w", err)
+	}
+	for _, v := range advertised {
+		if slices.ContainsFunc(have, func(a netlink.Addr) bool { return addrOf(a.IP) == v }) {
+			continue
+		}
+		if err := netlink.AddrReplace(lo, loopbackAddr(v)); err != nil {
+			return found, fmt.Errorf("add advertised address %v to lo: %w", v, err)
+		}
+		found = append(found, fmt.Sprintf("address %v was gone from lo", v))
+	}
+	return found, nil
+}
+
+// Withdraw takes the advertised addresses away from the loopback interface and leaves the
+// settings of Setup, whoever made them. What is gone already is no error.
+func Withdraw(advertised []netip.Addr) error {
+	lo, err := netlink.LinkByName(loopback)
+	if err != nil {
+		return fmt.Errorf("withdraw advertised addresses: interface lo: %w", err)
+	}
+	return teardown(lo, advertised, nil)
+}
+
 // loopbackAddr describes v as a host address that is no candidate for a source address: by
 // its scope for IPv4, by being deprecated for IPv6.
 func loopbackAddr(v netip.Addr) *netlink.Addr {

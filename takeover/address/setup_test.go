@@ -1,6 +1,7 @@
 package address
 
 import (
+	"errors"
 	"net"
 	"net/netip"
 	"os"
@@ -50,6 +51,40 @@ func TestSetupAndUndo(t *testing.T) {
 		}
 		if got, err := readSysctl("eth0", arpIgnore); got != 0 || err != nil {
 			t.Errorf("arp_ignore is %d, %v", got, err)
+		}
+		return nil
+	})
+}
+
+// What somebody took back of Setup is found and put right; a clean removal leaves no address.
+func TestRestore(t *testing.T) {
+	s := newSegment(t)
+	all := []netip.Addr{v}
+	inside(t, s.a.NS, func() error {
+		if _, err := Setup("eth0", all); err != nil {
+			return err
+		}
+		for _, change := range []func() error{
+			func() error { return nil },
+			func() error { return writeSysctl("eth0", arpIgnore, 0) },
+			func() error { return writeSysctl("eth0", arpAnnounce, 0) },
+			func() error { return Withdraw(all) },
+			func() error { return errors.Join(Withdraw(all), Withdraw(all), writeSysctl("eth0", arpIgnore, 0)) },
+		} {
+			if err := change(); err != nil {
+				return err
+			}
+			found, err := Restore("eth0", all)
+			t.Log(found)
+			if again, err2 := Restore("eth0", all); err != nil || err2 != nil || again != nil {
+				t.Errorf("found %q, %v, and again %q, %v", found, err, again, err2)
+			}
+			if name, _, err := InterfaceOf(v); name != "lo" || err != nil {
+				t.Errorf("the address is on %q, %v", name, err)
+			}
+			if got, err := readSysctl("eth0", arpIgnore); got != 1 || err != nil {
+				t.Errorf("arp_ignore is %d, %v", got, err)
+			}
 		}
 		return nil
 	})
