@@ -2,7 +2,9 @@ package e2e
 
 import (
 	"context"
+	"errors"
 	"os"
+	"os/exec"
 	"strings"
 	"testing"
 	"time"
@@ -50,6 +52,63 @@ func TestRulesAreMeddledWith(t *testing.T) {
 			t.Errorf("%s logged %d lines, want one for each of 5", h.Name, n)
 		}
 	}
+}
+
+// The rules can be printed, put in force before the daemon and taken away after it, and each may
+// be repeated; a running daemon is left alone.
+func TestRulesCommand(t *testing.T) {
+	x := prepare(t, lab.Options{}, lab.Config{Witness: true})
+	before := traces(x)
+	x.ftgw(x.A, 0, []string{"rules"}, "table inet ftgw {", `device "eth0"`, "queue to ", "from 192.0.2.100 fwmark", "Rules of node a")
+	x.ftgw(x.Witness, 0, []string{"rules", "--install"}, "a witness: it has no rules")
+	x.ftgw(x.A, 2, []string{"rules", "--install", "--remove"}, "exclude each other")
+	x.ftgw(x.A, 2, []string{"rules", "--install", "--force"}, "--force goes with --remove")
+	x.ftgw(x.A, 0, []string{"rules", "--remove"}, "no rules were in force")
+	if after := traces(x); after != before {
+		t.Errorf("before %s\nafter %s", before, after)
+	}
+	x.ftgw(x.A, 0, []string{"rules", "--install"}, "the rules are in force; the addresses stay silent")
+	x.ftgw(x.A, 0, []string{"rules", "--install"}, "in force already")
+	x.node(x.Witness)
+	x.node(x.A)
+	x.node(x.B)
+	x.duplex()
+	x.ftgw(x.A, 0, []string{"rules", "--install"}, "nothing changed", "keeps its rules")
+	x.ftgw(x.A, 1, []string{"rules", "--remove"}, "ftgw runs", "stop it first")
+	x.must(x.nodes[x.A].Kill())
+	<-x.nodes[x.A].Done()
+	x.ftgw(x.A, 0, []string{"rules", "--install"}, "the rules are in force") // without the peer's Ethernet address
+	x.ftgw(x.A, 0, []string{"rules", "--remove"}, "the rules are removed")
+	x.ftgw(x.A, 0, []string{"rules", "--remove"}, "no rules were in force")
+	if after := traces(x); after != before {
+		t.Errorf("before %s\nafter %s", before, after)
+	}
+	x.node(x.A)
+	x.duplex()
+}
+
+// ftgw runs a command of the program on a host, with its config file, and returns what it says.
+func (x *cluster) ftgw(h *lab.Host, code int, args []string, says ...string) string {
+	x.Helper()
+	p, err := h.Start("command", append(append([]string{program}, args...), "--config", h.ConfigPath(), "--name", h.Name)...)
+	x.must(err)
+	ctx, cancel := context.WithTimeout(context.Background(), 30*time.Second)
+	defer cancel()
+	got, failed := 0, new(exec.ExitError)
+	if err := p.Wait(ctx); errors.As(err, &failed) {
+		got = failed.ExitCode()
+	} else if err != nil {
+		x.Fatal(err)
+	}
+	if got != code {
+		x.Errorf("%v exits with %d, want %d:\n%s", args, got, code, p.Log())
+	}
+	for _, s := range says {
+		if !strings.Contains(p.Log(), s) {
+			x.Errorf("%v does not say %q:\n%s", args, s, p.Log())
+		}
+	}
+	return p.Log()
 }
 
 // status returns what a node says of itself; zero while it does not answer.

@@ -132,12 +132,12 @@ func icmpErrors(v4 bool) []part {
 }
 
 func icmpTypes(name string, protocol, first, last byte) part {
-	text := fmt.Sprintf("%s type %d-%d", name, first, last)
+	field := append(l4(protocol), load(expr.PayloadBaseTransportHeader, 0, 1))
 	if first == last {
-		text = fmt.Sprintf("%s type %d", name, first)
+		return part{fmt.Sprintf("%s type %d", name, first), append(field, compare(expr.CmpOpEq, []byte{first}))}
 	}
-	return part{text, append(l4(protocol), load(expr.PayloadBaseTransportHeader, 0, 1),
-		compare(expr.CmpOpGte, []byte{first}), compare(expr.CmpOpLte, []byte{last}))}
+	return part{fmt.Sprintf("%s type %d-%d", name, first, last),
+		append(field, compare(expr.CmpOpGte, []byte{first}), compare(expr.CmpOpLte, []byte{last}))}
 }
 
 func fromMAC(mac net.HardwareAddr) part {

@@ -21,6 +21,27 @@ func Text(spec Spec, k Kernel) string {
 	return b.String()
 }
 
+// FenceText returns what InstallFence makes as the commands of ip that would make it.
+func FenceText(spec Spec) []string {
+	lines := []string{"ip link add " + DeadDevice + " type dummy; ip link set " + DeadDevice + " arp off up"}
+	done := map[string]bool{}
+	for _, a := range spec.addresses() {
+		ip := "ip -6"
+		if a.Is4() {
+			ip = "ip"
+		}
+		if !done[ip] {
+			done[ip] = true
+			lines = append(lines, fmt.Sprintf("%s route add default dev %s table %d metric 1", ip, DeadDevice, fenceTable),
+				fmt.Sprintf("%s route add unreachable default table %d metric %d", ip, fenceTable, 1<<30),
+				fmt.Sprintf("%s rule add priority %d nop", ip, fencePass))
+		}
+		lines = append(lines, fmt.Sprintf("%s rule add priority %d from %v fwmark %#x goto %d", ip, fenceMarked, a, spec.MarkSend, fencePass),
+			fmt.Sprintf("%s rule add priority %d from %v lookup %d", ip, fenceUnmarked, a, fenceTable))
+	}
+	return lines
+}
+
 func familyName(f nftables.TableFamily) string {
 	if f == nftables.TableFamilyNetdev {
 		return "netdev"

@@ -84,14 +84,8 @@ func (n *node) buildPackets(undo *undoList) error {
 }
 
 func (n *node) rulesSpec() rules.Spec {
-	spec := rules.Spec{QueueBase: queueBase, Workers: n.cfg.Limits.WorkerCount(), MarkSend: markSend,
-		MarkLocal: markLocal, Lease: n.cfg.Timing.Lease, Interface: n.iface}
-	for _, g := range n.groups {
-		for _, v := range g.services {
-			spec.Services = append(spec.Services, rules.Service{Advertised: v.cfg.Advertised,
-				Own: n.self.Address, Peers: peersOf(n.cfg, v.cfg), Forward: v.cfg.Forward})
-		}
-	}
+	spec, _ := specOf(n.cfg)
+	spec.Interface = n.iface
 	return spec
 }
 
