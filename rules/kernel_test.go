@@ -221,6 +221,14 @@ func TestProbeLeavesNothing(t *testing.T) {
 		if err != nil {
 			return err
 		}
+		for _, spec := range []Spec{onInterface(), twoLists()} {
+			if err := Try(spec, kernel); err != nil {
+				return err
+			}
+		}
+		if err := Try(onInterface(), Kernel{Queue: !kernel.Queue, Egress: kernel.Egress}); err == nil && !kernel.Queue {
+			t.Error("rules that the kernel does not take are no error")
+		}
 		conn, err := nftables.New()
 		if err != nil {
 			return err

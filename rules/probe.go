@@ -56,3 +56,29 @@ func probe(conn *nftables.Conn, family nftables.TableFamily, c *nftables.Chain, 
 	}
 	return err == nil, err
 }
+
+// Try has the kernel look at the rules of spec, and returns why it does not take them. As with
+// Probe they are taken away in the transaction that makes them, under another name, so that they
+// are never in force. It needs CAP_NET_ADMIN.
+func Try(spec Spec, k Kernel) error {
+	if err := spec.check(); err != nil {
+		return err
+	}
+	spec.Table = "ftgw-try"
+	conn, err := connect()
+	if err != nil {
+		return fmt.Errorf("try the rules: %w", err)
+	}
+	defer conn.CloseLasting()
+	for _, l := range layouts(spec, k) {
+		t := newTable(spec.table(), l)
+		if err := t.make(conn, l); err != nil {
+			return fmt.Errorf("try the rules: %w", err)
+		}
+		conn.DelTable(t.kernel)
+	}
+	if err := conn.Flush(); err != nil {
+		return fmt.Errorf("try the rules: %w", explain(err))
+	}
+	return nil
+}

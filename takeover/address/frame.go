@@ -58,6 +58,11 @@ func build(op arp.Operation, mac net.HardwareAddr, sender netip.Addr, targetMAC 
 	return b
 }
 
+// probeFor builds the question who has an address, which names none as its sender's (RFC 5227 §1.1).
+func probeFor(a netip.Addr, mac net.HardwareAddr) []byte {
+	return build(arp.OperationRequest, mac, netip.IPv4Unspecified(), noMAC, a)
+}
+
 // announcement builds both forms in which stations learn an address unasked. Linux takes the
 // reply only with the sender's MAC as target too; broadcast there it ignores for a second.
 func announcement(v netip.Addr, mac net.HardwareAddr) (request, reply []byte) {
