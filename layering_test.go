@@ -36,11 +36,12 @@ var core = map[string][]string{
 	"takeover":    {"net/netip"},
 	"replication": {"net", "net/netip", "crypto/tls", "io"},
 	"accesslog":   {"net/netip"},
+	"inspect":     {"net/netip"},
 }
 
 // adapters may import the core and config, and none of each other. Packages below an adapter
 // belong to it.
-var adapters = []string{"proxy", "nfq", "rules", "membership", "takeover/address", "replication/link", "sockdiag", "witness", "upstream"}
+var adapters = []string{"proxy", "nfq", "rules", "membership", "takeover/address", "replication/link", "sockdiag", "witness", "upstream", "inspect/host"}
 
 // impure are the parts of the standard library that touch the world. Time is not among them:
 // durations are pure, and clocks are found in the code itself.

@@ -31,8 +31,9 @@ type Facts struct {
 // Running is the ftgw of this host.
 type Running struct {
 	Socket string
-	Other  bool // its config differs from the file
-	Asked  bool // whether it does is known
+	Other  bool     // its config differs from the file
+	Asked  bool     // whether it does is known
+	Lost   []string // of a witness: nodes that are not connected to it
 }
 
 // Kernel is what the kernel has of what ftgw needs.
@@ -88,6 +89,7 @@ type Peer struct {
 	Address netip.Addr
 	Witness bool
 	Problem string        // why it does not answer, or would be no pair
+	Remedy  string        // for that
 	Refused bool          // it is there and would never be a pair
 	Skew    time.Duration // how far its clock is ahead
 	Skewed  string        // problem: that is too far

@@ -79,20 +79,24 @@ func (l *list) peers(f Facts) {
 		if p.Witness {
 			kind = "witness "
 		}
+		if f.Witness {
+			l.caller(f, p)
+			continue
+		}
 		switch {
 		case p.Refused:
-			l.blame(Peers, Fail, kind+p.Name+": "+p.Problem)
+			l.add(Peers, Fail, p.Remedy, "%s%s: %s", kind, p.Name, p.Problem)
 		case p.Problem != "":
-			l.blame(Peers, Warning, kind+p.Name+": "+p.Problem)
+			l.add(Peers, Warning, p.Remedy, "%s%s: %s", kind, p.Name, p.Problem)
 		default:
 			l.add(Peers, OK, "", "%s%s: answers, with the same secret, config and version", kind, p.Name)
 		}
 		switch {
 		case p.Differs != "":
 			l.blame(Alike, Fail, "node "+p.Name+": "+p.Differs)
-		case p.Kernel && !f.Witness:
+		case p.Kernel:
 			l.add(Alike, OK, "", "node %s: MTU and TCP's sysctls are as here", p.Name)
-		case !p.Witness && !f.Witness:
+		case !p.Witness:
 			l.add(Alike, Skipped, "check again when ftgw runs there", "node %s: its MTU and TCP's sysctls are not known", p.Name)
 		}
 		if p.Problem == "" && p.Skewed != "" {
@@ -100,6 +104,18 @@ func (l *list) peers(f Facts) {
 		} else if p.Problem == "" {
 			l.add(Clock, OK, "", "that of node %s is within %v", p.Name, max(p.Skew.Abs().Truncate(time.Second)+time.Second, time.Second))
 		}
+	}
+}
+
+// caller judges, on a witness, a node: it calls the witness and takes no calls from it.
+func (l *list) caller(f Facts, p Peer) {
+	switch {
+	case f.Running == nil || !f.Running.Asked:
+		l.add(Peers, Skipped, "run ftgw check there", "node %s: it calls this witness, which runs not yet", p.Name)
+	case slices.Contains(f.Running.Lost, p.Name):
+		l.add(Peers, Warning, "run ftgw check there", "node %s: it is not connected to this witness", p.Name)
+	default:
+		l.add(Peers, OK, "", "node %s: it is connected to this witness", p.Name)
 	}
 }
 

@@ -23,9 +23,12 @@ type Service struct {
 	Forward uint16
 }
 
+// DefaultTable is the name of the tables of a daemon.
+const DefaultTable = "ftgw"
+
 // Spec says which rules are wanted. Addresses are unmapped and without zone.
 type Spec struct {
-	// Table is the name of the nftables table, family inet; empty means "ftgw".
+	// Table is the name of the nftables table, family inet; empty means DefaultTable.
 	Table    string
 	Services []Service
 	// MACs are the Ethernet addresses of peers, as far as they are known. Clones, and ICMP errors
@@ -53,7 +56,7 @@ type Spec struct {
 
 func (s *Spec) table() string {
 	if s.Table == "" {
-		return "ftgw"
+		return DefaultTable
 	}
 	return s.Table
 }

@@ -1,71 +1,187 @@
 package main
 
 import (
+	"encoding/json"
+	"errors"
 	"fmt"
 	"io"
 	"net/http"
 	"strings"
+	"text/tabwriter"
 
 	"github.com/spf13/cobra"
 
 	"github.com/ftgw/ftgw/config"
+	"github.com/ftgw/ftgw/inspect"
 	"github.com/ftgw/ftgw/replication"
 )
+
+const checkHelp = `Check looks at everything that ftgw needs, before run or while it runs: the config file and the
+secret, with every mistake, its line, its key and the remedy; then this host, its network and the
+other nodes. It changes nothing, leaves nothing behind and disturbs no node. Each finding is a
+line with its level (ok, skipped, warning or fail), the check, what was found, and behind a dash what
+to do. Skipped is what could not be looked at, mostly for want of rights: run it as root.
+
+  config      the file                        secret     the shared secret's file
+  privileges  of this process                 daemon     the ftgw that runs here
+  kernel      nftables, NFQUEUE, raw sockets  interface  of this node's address
+  lro         offloads that join segments     sysctl     TCP, ARP, rp_filter
+  address     in the subnet, no stranger's    gateway    that it answers
+  port        free, or the running ftgw's     state_dir  can be written
+  upstream    that it takes connections       peer       same secret, config and version
+  alike       MTU and sysctls on both hosts   clock      how far the nodes' differ
+  firewall    nftables rules that drop what ftgw takes out of connection tracking, or sessions
+
+A node that is not running yet is a warning. Nodes whose digests are equal have the same settings.
+With --files only the config file and the secret are read, on any machine. With --url it says
+instead which mode a request would get, and by which route.
+
+With --json it prints one object: node, config (the file), digest, level (the worst) and findings,
+a list of objects with check, level, what and, where something is to be done, remedy. Names and
+levels are as above; more may be added.
+
+Exit codes: 0 all is ok, or skipped, or a warning; 1 something fails; 2 mistakes in the files or
+on the command line.`
+
+// report is what check says, as --json prints it.
+type report struct {
+	Node     string            `json:"node,omitempty"`
+	Config   string            `json:"config"`
+	Digest   string            `json:"digest,omitempty"` // of the settings that nodes must share
+	Level    inspect.Level     `json:"level"`
+	Findings []inspect.Finding `json:"findings"`
+}
 
 func checkCommand() *cobra.Command {
 	var file fileFlags
 	var url, method string
+	var asJSON, onlyFiles bool
 	cmd := &cobra.Command{
 		Use:   "check",
-		Short: "List every mistake in the config file, and ask the other nodes",
-		Long: `Check reads the config file and the secret as run would, and lists every mistake with its
-line, its key and the remedy. Then it asks the other nodes whether they have the same secret,
-config and version, and compares clocks; one that is not running yet is no mistake. It changes
-nothing. Nodes whose digests are equal have the same settings. With --url it says instead which
-mode a request would get, and by which route.
-
-Exit codes: 0 no mistake; 1 another node refuses this one; 2 mistakes in the files.`,
+		Short: "Look for whatever would keep this node from serving, with remedies",
+		Long:  checkHelp,
 		Example: `  ftgw check
-  ftgw check --config ./ftgw.toml --name web-b
+  ftgw check --json | jq -r '.findings[] | select(.level == "fail") | .remedy'
+  ftgw check --files --config ./ftgw.toml --name web-b
   ftgw check --url /img/logo.png --method GET`,
 		Args: noArgs,
 		RunE: func(cmd *cobra.Command, _ []string) error {
-			cfg, err := file.load()
-			if err != nil {
-				return err
-			}
-			if cmd.Flags().Changed("url") {
-				return showMode(cmd.OutOrStdout(), cfg, method, url)
-			}
-			secret, err := config.ReadSecret(cfg.SecretFile)
-			if err != nil {
-				return codedError{exitUsage, err}
-			}
-			keys, err := replication.DeriveKeys(secret)
-			if err != nil {
-				return err
-			}
 			out := cmd.OutOrStdout()
-			fmt.Fprintf(out, "%s: no mistakes\nnode %s, %s\n", file.path, cfg.Name, cfg.Self().Address)
-			for _, s := range cfg.Services {
-				fmt.Fprintf(out, "service %s: %s, primary %s, backup %s", s.Name, s.Advertised, s.Primary(), s.Backup())
-				for _, spare := range s.Spares() {
-					fmt.Fprintf(out, ", spare %s", spare)
-				}
-				fmt.Fprintf(out, "\n  %s\n", httpLine(cfg, s))
+			cfg, err := file.load()
+			switch {
+			case err != nil && asJSON:
+				return errors.Join(writeJSONReport(out, mistakes(file.path, err)), err)
+			case err != nil:
+				return err
+			case cmd.Flags().Changed("url"):
+				return showMode(out, cfg, method, url)
 			}
-			if w, there := cfg.Witness(); there {
-				fmt.Fprintf(out, "witness %s: takeovers need its grant\n", w.Name)
+			r, keys, wrong := checkFiles(cfg, file.path)
+			if !onlyFiles {
+				r.Findings = append(r.Findings, inspect.Judge(factsOf(cmd.Context(), cfg, keys))...)
 			}
-			digest := cfg.Digest()
-			fmt.Fprintf(out, "digest %x\n", digest[:8])
-			return askNodes(cmd.Context(), out, cfg, keys)
+			r.Level = inspect.Worst(r.Findings)
+			if asJSON {
+				err = writeJSONReport(out, r)
+			} else {
+				err = writeReport(out, cfg, r)
+			}
+			return errors.Join(err, wrong, verdict(r.Findings, wrong))
 		},
 	}
 	file.add(cmd)
+	cmd.Flags().BoolVar(&asJSON, "json", false, "print one JSON object")
+	cmd.Flags().BoolVar(&onlyFiles, "files", false, "read the files only, and look at neither this host nor the others")
 	cmd.Flags().StringVar(&url, "url", "", "say only which mode a request for this `path` would get")
 	cmd.Flags().StringVar(&method, "method", http.MethodGet, "the request's `method`")
 	return cmd
+}
+
+// mistakes is the report on a config file that cannot be used.
+func mistakes(path string, err error) report {
+	r := report{Config: path, Level: inspect.Fail}
+	var all config.Errors
+	if !errors.As(err, &all) {
+		what, remedy := inspect.Split(err.Error())
+		r.Findings = []inspect.Finding{{Check: inspect.Config, Level: inspect.Fail, What: what, Remedy: remedy}}
+	}
+	for _, e := range all {
+		remedy := e.Remedy
+		e.Remedy = ""
+		r.Findings = append(r.Findings, inspect.Finding{Check: inspect.Config, Level: inspect.Fail, What: e.Error(), Remedy: remedy})
+	}
+	return r
+}
+
+// checkFiles reads the secret; keys is nil where that fails.
+func checkFiles(cfg *config.Config, path string) (r report, keys *replication.Keys, wrong error) {
+	r = report{Node: cfg.Name, Config: path, Digest: digestText(cfg),
+		Findings: []inspect.Finding{{Check: inspect.Config, What: path + ": no mistakes"}}}
+	secret, err := config.ReadSecret(cfg.SecretFile)
+	if err == nil {
+		var derived replication.Keys
+		derived, err = replication.DeriveKeys(secret)
+		keys = &derived
+	}
+	if err != nil {
+		what, remedy := inspect.Split(err.Error())
+		r.Findings = append(r.Findings, inspect.Finding{Check: inspect.Secret, Level: inspect.Fail, What: what, Remedy: remedy})
+		return r, nil, codedError{exitUsage, err}
+	}
+	r.Findings = append(r.Findings, inspect.Finding{Check: inspect.Secret, What: cfg.SecretFile + " can be used"})
+	return r, keys, nil
+}
+
+// digestText is what people compare of a config's digest.
+func digestText(cfg *config.Config) string {
+	digest := cfg.Digest()
+	return fmt.Sprintf("%x", digest[:8])
+}
+
+// verdict is the error that ends check, if anything but the files fails.
+func verdict(all []inspect.Finding, said error) error {
+	fails := 0
+	for _, f := range all {
+		if f.Level == inspect.Fail {
+			fails++
+		}
+	}
+	if fails == 0 || said != nil {
+		return nil
+	}
+	return fmt.Errorf("%d of %d checks failed, see above", fails, len(all))
+}
+
+func writeJSONReport(out io.Writer, r report) error {
+	e := json.NewEncoder(out)
+	e.SetEscapeHTML(false)
+	return e.Encode(r)
+}
+
+// writeReport prints what the config says, then the findings.
+func writeReport(out io.Writer, cfg *config.Config, r report) error {
+	w := tabwriter.NewWriter(out, 0, 0, 2, ' ', 0)
+	fmt.Fprintf(w, "node %s, %s\n", cfg.Name, cfg.Self().Address)
+	for _, s := range cfg.Services {
+		fmt.Fprintf(w, "service %s: %s, primary %s, backup %s", s.Name, s.Advertised, s.Primary(), s.Backup())
+		for _, spare := range s.Spares() {
+			fmt.Fprintf(w, ", spare %s", spare)
+		}
+		fmt.Fprintf(w, "\n  %s\n", httpLine(cfg, s))
+	}
+	if witness, there := cfg.Witness(); there {
+		fmt.Fprintf(w, "witness %s: takeovers need its grant\n", witness.Name)
+	}
+	fmt.Fprintf(w, "digest %s\n\n", r.Digest)
+	for _, f := range r.Findings {
+		remedy := ""
+		if f.Remedy != "" {
+			remedy = "  — " + f.Remedy
+		}
+		// An error of several lines stays one finding.
+		fmt.Fprintf(w, "%s\t%s\t%s%s\n", f.Level, f.Check, strings.ReplaceAll(f.What, "\n", "; "), remedy)
+	}
+	return w.Flush()
 }
 
 // showMode says which mode each service has for a request. Of a whole URL the path counts, as it

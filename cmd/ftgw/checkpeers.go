@@ -4,69 +4,80 @@ import (
 	"context"
 	"errors"
 	"fmt"
-	"io"
 	"net/netip"
 	"sync"
 	"time"
 
 	"github.com/ftgw/ftgw/config"
+	"github.com/ftgw/ftgw/inspect"
 	"github.com/ftgw/ftgw/replication"
 	"github.com/ftgw/ftgw/replication/link"
-	"github.com/ftgw/ftgw/takeover/address"
 )
 
 // What check finds out about the other nodes: do they answer, with the same secret, config and
-// version, and do the clocks agree.
+// version, do the clocks agree, and are the kernels set alike.
 
 // askWait bounds the wait for one node.
 const askWait = 2 * time.Second
 
-// askNodes asks every other node that this one has to do with, all at once, and writes a line
-// for each. It returns an error if one refuses this node: the two would never be a pair. A node
-// that does not answer may only not have been started yet.
-func askNodes(ctx context.Context, out io.Writer, cfg *config.Config, keys replication.Keys) error {
-	if _, _, err := address.InterfaceOf(cfg.Self().Address); err != nil {
-		_, err := fmt.Fprintf(out, "the other nodes were not asked: %s is no address of this host\n", cfg.Self().Address)
-		return err
+// askNodes asks every other node that this one has to do with, all at once. A node that does not
+// answer may only not have been started yet. Without keys, or an address to ask from, nobody is.
+func askNodes(ctx context.Context, cfg *config.Config, keys *replication.Keys, place inspect.Place) []inspect.Peer {
+	var all []inspect.Peer
+	var groups []string
+	for _, n := range cfg.Nodes {
+		if group := sharedGroup(cfg, n); n.Name != cfg.Name && group != "" {
+			all, groups = append(all, inspect.Peer{Name: n.Name, Address: n.Address, Witness: n.Witness}), append(groups, group)
+		}
 	}
-	lines, refused := make([]string, len(cfg.Nodes)), make([]bool, len(cfg.Nodes))
+	kernel, err := kernelFacts(place.Interface)
+	here := err == nil
+	if cfg.Self().Witness { // the others call it
+		return all
+	}
 	var wg sync.WaitGroup
-	for i, n := range cfg.Nodes {
-		group := sharedGroup(cfg, n)
-		if n.Name == cfg.Name || group == "" {
+	for i := range all {
+		p := &all[i]
+		switch {
+		case place.Interface == "":
+			p.Problem = "not asked, since " + cfg.Self().Address.String() + " is no address of this host"
+			continue
+		case keys == nil:
+			p.Problem = "not asked, for want of the secret"
 			continue
 		}
 		wg.Go(func() {
 			ctx, cancel := context.WithTimeout(ctx, askWait)
 			defer cancel()
-			hello := replication.Hello{Node: cfg.Name, Group: group, ConfigDigest: cfg.Digest()}
-			theirs, err := link.Ask(ctx, cfg.Self().Address, netip.AddrPortFrom(n.Address, cfg.SessionPort), keys, hello)
-			refused[i] = link.Refuses(err)
-			lines[i] = answerLine(n.Name, time.Until(time.UnixMilli(theirs.Wall)), err)
+			hello := replication.Hello{Node: cfg.Name, Group: groups[i], ConfigDigest: cfg.Digest(), Kernel: kernel}
+			theirs, err := link.Ask(ctx, cfg.Self().Address, netip.AddrPortFrom(p.Address, cfg.SessionPort), *keys, hello)
+			answered(p, theirs, err)
+			if p.Kernel = here && err == nil && !p.Witness; p.Kernel {
+				p.Differs = unequal(kernel, theirs.Kernel)
+			}
 		})
 	}
 	wg.Wait()
-	var all error
-	for i, line := range lines {
-		if _, err := io.WriteString(out, line); err != nil {
-			return err
-		}
-		if refused[i] {
-			all = errors.Join(all, fmt.Errorf("node %s and this one would be no pair, see above", cfg.Nodes[i].Name))
-		}
-	}
 	return all
 }
 
-// answerLine says what came of asking a node whose clock is ahead by skew.
-func answerLine(name string, skew time.Duration, err error) string {
-	switch {
-	case err != nil:
-		return fmt.Sprintf("node %s: %v\n", name, err)
-	case skew.Abs() > link.MaxSkew:
-		return fmt.Sprintf("node %s: answers\nWARNING: the clock of node %s is %s\n", name, name, skewText(skew))
+// answered notes what came of asking a node.
+func answered(p *inspect.Peer, theirs replication.Hello, err error) {
+	if err != nil {
+		p.Problem, p.Refused, p.Remedy = err.Error(), link.Refuses(err), "start ftgw there; ftgw check there says what is in its way"
+		for known, remedy := range map[error]string{
+			link.ErrConfig: "install the same ftgw.toml on both, and restart ftgw where it was another", link.ErrSelf: "give each node its own name, in the file or with --name",
+			replication.ErrSecret: "copy secret_file from one to the other", replication.ErrVersion: "install the same release on both",
+		} {
+			if errors.Is(err, known) {
+				p.Remedy = remedy
+			}
+		}
+		return
 	}
-	return fmt.Sprintf("node %s: answers\n", name)
+	if p.Skew = time.Until(time.UnixMilli(theirs.Wall)); p.Skew.Abs() > link.MaxSkew {
+		p.Skewed = skewText(p.Skew)
+	}
 }
 
 // skewText says how far another node's clock is off, with the remedy.

@@ -60,7 +60,7 @@ answers at the socket.`
 
 const rootExample = `  ftgw demo                              see both hosts die, on this machine, in a minute
   ftgw secret > /etc/ftgw/secret         once; then copy the file to the other host
-  ftgw check --config ftgw.toml          every mistake in the config file
+  ftgw check --config ftgw.toml          whatever would keep this node from serving
   ftgw run --config ftgw.toml            serve, on each host
   ftgw status                            who serves what, and is it protected`
 

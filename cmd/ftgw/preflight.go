@@ -6,9 +6,11 @@ import (
 	"net"
 	"net/netip"
 	"os"
+	"strings"
 
 	"golang.org/x/sys/unix"
 
+	"github.com/ftgw/ftgw/inspect/host"
 	"github.com/ftgw/ftgw/takeover/address"
 )
 
@@ -50,22 +52,12 @@ func (n *node) preflight() error {
 
 // privileged refuses to begin without the capabilities that everything here needs.
 func privileged() error {
-	head := unix.CapUserHeader{Version: unix.LINUX_CAPABILITY_VERSION_3}
-	var data [2]unix.CapUserData
-	if err := unix.Capget(&head, &data[0]); err != nil {
-		return fmt.Errorf("read capabilities: %w", err)
+	lacks, err := host.Lacks(false)
+	if err != nil {
+		return err
 	}
-	missing := ""
-	for _, c := range []struct {
-		bit  int
-		name string
-	}{{unix.CAP_NET_ADMIN, "NET_ADMIN"}, {unix.CAP_NET_RAW, "NET_RAW"}} {
-		if data[c.bit/32].Effective&(1<<(c.bit%32)) == 0 {
-			missing += " " + c.name
-		}
-	}
-	if missing != "" {
-		return fmt.Errorf("missing capabilities:%s (run as root, or grant them: AmbientCapabilities=CAP_NET_ADMIN CAP_NET_RAW CAP_NET_BIND_SERVICE in the systemd unit)", missing)
+	if len(lacks) > 0 {
+		return fmt.Errorf("missing capabilities: %s (run as root, or grant them: AmbientCapabilities=CAP_NET_ADMIN CAP_NET_RAW CAP_NET_BIND_SERVICE in the systemd unit)", strings.Join(lacks, " "))
 	}
 	return nil
 }

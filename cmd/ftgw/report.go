@@ -14,7 +14,7 @@ import (
 
 func (n *node) status() Status {
 	kept := n.repairs.status()
-	s := Status{Node: n.self.Name, Version: version(), Drops: n.drops(), Rules: &kept}
+	s := Status{Node: n.self.Name, Version: version(), Config: digestText(n.cfg), Drops: n.drops(), Rules: &kept}
 	if kept.Problem != "" {
 		s.Warnings = append(s.Warnings, "the rules are not in force: "+kept.Problem)
 	}

@@ -82,7 +82,7 @@ func (w *witnessNode) hello() replication.Hello {
 
 // status has a line for each service, with the epoch that was granted last.
 func (w *witnessNode) status() Status {
-	s := Status{Node: w.cfg.Name, Version: version()}
+	s := Status{Node: w.cfg.Name, Version: version(), Config: digestText(w.cfg)}
 	for _, n := range w.cfg.Nodes {
 		if n.Witness {
 			continue

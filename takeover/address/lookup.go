@@ -27,7 +27,7 @@ func Gateway(iface string) (netip.Addr, error) {
 		}
 	}
 	if best < 0 {
-		return netip.Addr{}, fmt.Errorf("no default route through %s: set `probe` to an address on its subnet that is always there", iface)
+		return netip.Addr{}, fmt.Errorf("no default route through %s (set `probe` to an address on its subnet that is always there)", iface)
 	}
 	return addrOf(routes[best].Gw), nil
 }
@@ -68,7 +68,7 @@ func InterfaceOf(own netip.Addr) (string, netip.Prefix, error) {
 			}
 		}
 	}
-	return "", netip.Prefix{}, fmt.Errorf("no interface of this host has the address %v: correct the node's `address`, or its `name`", own)
+	return "", netip.Prefix{}, fmt.Errorf("no interface of this host has the address %v (correct the node's `address`, or its `name`)", own)
 }
 
 func prefixOf(a netlink.Addr) netip.Prefix {

@@ -120,7 +120,7 @@ func CheckAdvertised(advertised []netip.Addr) error {
 		}
 		for _, a := range addrs {
 			if v := addrOf(a.IP); slices.Contains(advertised, v) {
-				errs = append(errs, fmt.Errorf("advertised address %v is on interface %s, where the kernel would answer for it: ip addr del %v dev %[2]s", v, l.Attrs().Name, a.IPNet))
+				errs = append(errs, fmt.Errorf("advertised address %v is on interface %s, where the kernel would answer for it (ip addr del %v dev %[2]s)", v, l.Attrs().Name, a.IPNet))
 			}
 		}
 	}
