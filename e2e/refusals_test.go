@@ -269,12 +269,26 @@ func traces(x *cluster) string {
 	return b.String()
 }
 
-// Without capabilities, as any user is, run says which are missing.
-func TestRunWithoutPrivileges(t *testing.T) {
+// Without capabilities, as any user is, run says which are missing, and check what it could not
+// look at.
+func TestWithoutPrivileges(t *testing.T) {
 	l := labtest.Lab(t, lab.Options{})
 	if err := l.WriteConfig(lab.Config{}); err != nil {
 		t.Fatal(err)
 	}
+	text, err := deprived(t, l.A, "run")
+	checkEnd(t, err, 1, text, "NET_ADMIN", "NET_RAW", "run as root")
+	text, err = deprived(t, l.A, "check")
+	checkEnd(t, err, 0, text, "this process lacks NET_ADMIN, NET_RAW, NET_BIND_SERVICE", "skipped  kernel", "skipped  address", "skipped  port", "skipped  firewall", "sudo ftgw check")
+	text, err = deprived(t, l.A, "rules")
+	checkEnd(t, err, 0, text, "table inet ftgw")
+	text, err = deprived(t, l.A, "rules", "--install")
+	checkEnd(t, err, 1, text, "NET_ADMIN")
+}
+
+// deprived runs a command on a host without any capability.
+func deprived(t *testing.T, h *lab.Host, args ...string) (string, error) {
+	t.Helper()
 	type outcome struct {
 		text []byte
 		err  error
@@ -283,19 +297,20 @@ func TestRunWithoutPrivileges(t *testing.T) {
 	go func() { // ends with its thread, which has lost its privileges for good
 		runtime.LockOSThread()
 		var o outcome
-		if o.err = unix.Setns(l.A.NS().Fd(), unix.CLONE_NEWNET); o.err == nil {
+		if o.err = unix.Setns(h.NS().Fd(), unix.CLONE_NEWNET); o.err == nil {
 			for c := range uintptr(unix.CAP_LAST_CAP + 1) {
 				unix.Prctl(unix.PR_CAPBSET_DROP, c, 0, 0, 0) // an older kernel knows fewer
 			}
-			o.text, o.err = exec.Command(program, "run", "--config", l.A.ConfigPath(), "--name", "a").CombinedOutput()
+			o.text, o.err = exec.Command(program, append(args, "--config", h.ConfigPath(), "--name", h.Name)...).CombinedOutput()
 		}
 		done <- o
 	}()
 	select {
 	case o := <-done:
-		checkEnd(t, o.err, 1, string(o.text), "NET_ADMIN", "NET_RAW", "run as root")
+		return string(o.text), o.err
 	case <-time.After(promptly):
-		t.Fatal("no end")
+		t.Fatalf("no end of %q", args)
+		return "", nil
 	}
 }
 

@@ -78,6 +78,9 @@ func TestJudge(t *testing.T) {
 		{"arp_announce, not to be written", idle(), func(f *Facts) {
 			f.Sysctls.Values[OfInterface("eth0", "arp_announce")], f.Sysctls.Writable = 0, false
 		}, Sysctl, Warning, "arp_announce is 0", "eth0.arp_announce=2"},
+		{"arp_announce, without rights", idle(), func(f *Facts) {
+			f.Sysctls.Values[OfInterface("eth0", "arp_announce")], f.Sysctls.Writable, f.Lacks = 0, false, []string{"NET_ADMIN"}
+		}, Sysctl, OK, "run sets it to 2, with NET_ADMIN", ""},
 		{"rp_filter of all", good(), set(OfInterface("eth0", "rp_filter"), 0), Sysctl, Fail, "rp_filter is 0 while ftgw runs", "eth0.rp_filter=2"},
 		{"rp_filter of all, loose here", good(), func(*Facts) {}, Sysctl, OK, "rp_filter 2", ""},
 		{"no gateway", good(), func(f *Facts) { f.Place.NoGateway = "no default route (set probe)" }, Gateway, Fail, "no default route", "set probe"},

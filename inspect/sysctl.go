@@ -2,6 +2,7 @@ package inspect
 
 import (
 	"fmt"
+	"slices"
 	"strings"
 )
 
@@ -77,6 +78,8 @@ func (l *list) interfaceSetting(f Facts, name string, good func(int) bool, set i
 		l.add(Sysctl, Fail, "sysctl -w "+all+"=0", "%s is %d, so %s", all, f.Sysctls.Values[all], harm)
 	case f.Running != nil:
 		l.add(Sysctl, Fail, change, "%s is %d while ftgw runs, so %s", here, v, harm)
+	case slices.Contains(f.Lacks, "NET_ADMIN"):
+		return fmt.Sprintf("%s %d (run sets it to %d, with NET_ADMIN)", name, effective, set)
 	case !f.Sysctls.Writable:
 		l.add(Sysctl, Warning, change+"; run does that itself where it may", "%s is %d, so %s", here, v, harm)
 	default:

@@ -3,6 +3,7 @@ package rules
 import (
 	"errors"
 	"os"
+	"os/exec"
 	"strings"
 	"testing"
 
@@ -63,6 +64,37 @@ func TestRestoreFence(t *testing.T) {
 			})
 		})
 	}
+}
+
+// The printed commands make the fence that Install makes.
+func TestFenceText(t *testing.T) {
+	s := newSite(t, testSpec(), nil)
+	s.do(t, s.host, func() error {
+		if err := RemoveFence(s.spec); err != nil {
+			return err
+		}
+		for _, line := range FenceText(s.spec) {
+			line = strings.ReplaceAll(line, "type dummy", "type bridge") // which every kernel has
+			out, err := exec.Command("sh", "-c", "PATH=$PATH:/sbin:/usr/sbin; set -e; "+line).CombinedOutput()
+			if err != nil {
+				t.Errorf("%s: %v: %s (apt-get install iproute2)", line, err, out)
+			}
+		}
+		if found := fenceGap(s.spec); found != "" {
+			t.Errorf("made by ip: %s", found)
+		}
+		before, err := ourRules(unix.AF_INET)
+		if err != nil {
+			return err
+		}
+		if err := InstallFence(s.spec); err != nil {
+			return err
+		}
+		if after, err := ourRules(unix.AF_INET); err != nil || len(after) != len(before) {
+			t.Errorf("ip makes %v, Install %v, %v", before, after, err)
+		}
+		return nil
+	})
 }
 
 func deletePriority(priority int) func() error {
