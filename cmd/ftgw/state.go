@@ -6,7 +6,7 @@ import "time"
 type Status struct {
 	Node     string          `json:"node"`
 	Version  string          `json:"version"`
-	Config   string          `json:"config_digest"` // as ftgw check prints it
+	Config   string          `json:"config_digest,omitempty"` // as ftgw check prints it
 	Peers    []PeerStatus    `json:"peers"`
 	Services []ServiceStatus `json:"services"`
 	// Warnings are what an operator should see to before anything else fails.
