@@ -4,6 +4,7 @@ import (
 	"bytes"
 	"os/exec"
 	"regexp"
+	"slices"
 	"strings"
 	"testing"
 
@@ -90,5 +91,15 @@ func plainListing(text string) string {
 	} {
 		text = regexp.MustCompile(r.what).ReplaceAllString(text, r.by)
 	}
-	return text
+	return sortSets(text)
+}
+
+// sortSets orders the two sets of a table by their text: the kernel lists them in any order.
+func sortSets(text string) string {
+	return regexp.MustCompile(`(?s)(\tset \w+ \{.*?\n\t\}\n)\n(\tset \w+ \{.*?\n\t\}\n)`).ReplaceAllStringFunc(text, func(pair string) string {
+		sets := strings.SplitAfter(pair, "\t}\n")[:2]
+		sets[1] = strings.TrimPrefix(sets[1], "\n")
+		slices.Sort(sets)
+		return sets[0] + "\n" + sets[1]
+	})
 }
