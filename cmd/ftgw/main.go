@@ -79,7 +79,7 @@ func rootCommand() *cobra.Command {
 		return codedError{exitUsage, fmt.Errorf("%w (see %s --help)", err, cmd.CommandPath())}
 	})
 	root.AddCommand(runCommand(), checkCommand(), rulesCommand(), statusCommand(), switchoverCommand(), drainCommand(), ledgerCommand(), secretCommand(), demoCommand(),
-		drillCommand(), versionCommand(), labAppCommand())
+		drillCommand(), benchCommand(), versionCommand(), labAppCommand(), labLoadCommand(), labRelayCommand())
 	return root
 }
 

@@ -25,6 +25,7 @@ type Host struct {
 
 	mu        sync.Mutex
 	ns        *NS
+	cpus      []int // of its processes; see Pin
 	crashed   bool
 	processes []*Process
 }

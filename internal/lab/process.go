@@ -56,7 +56,7 @@ func (h *Host) start(name string, env, argv []string) (*Process, error) {
 	cmd := exec.Command(argv[0], argv[1:]...)
 	cmd.Dir, cmd.Stdout, cmd.Stderr = h.Dir, log, log
 	cmd.Env = slices.Concat(os.Environ(), h.lab.options.Env, env)
-	if err := h.lab.spawn.start(h.ns, cmd); err != nil {
+	if err := h.lab.spawn.start(h.ns, cmd, h.cpus); err != nil {
 		return nil, err
 	}
 	p := &Process{Name: name, host: h, cmd: cmd, path: path, done: make(chan struct{})}

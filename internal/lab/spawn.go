@@ -30,8 +30,8 @@ func (s *spawner) run() {
 	}
 }
 
-// start starts cmd inside ns.
-func (s *spawner) start(ns *NS, cmd *exec.Cmd) error {
+// start starts cmd inside ns, on the given processors only; none: on all that this program may use.
+func (s *spawner) start(ns *NS, cmd *exec.Cmd, cpus []int) error {
 	if cmd.SysProcAttr == nil {
 		cmd.SysProcAttr = &syscall.SysProcAttr{}
 	}
@@ -41,7 +41,7 @@ func (s *spawner) start(ns *NS, cmd *exec.Cmd) error {
 		if err := ns.enter(); err != nil {
 			return err
 		}
-		return cmd.Start()
+		return pinned(cpus, cmd.Start)
 	})
 }
 

@@ -78,7 +78,7 @@ func Run(ctx context.Context, o Options) error {
 
 // Handler returns the application:
 //
-//	GET, HEAD  /bytes?size=N&id=X[&delay=ms][&chunked=1][&early=1][&close=1][&fixed=1][&plain=1]
+//	GET, HEAD  /bytes?size=N&id=X[&delay=ms][&work=N][&chunked=1][&early=1][&close=1][&fixed=1][&plain=1]
 //	GET        /slow?ms=N&id=X
 //	POST, PUT  /upload?id=X[&delay=ms]
 //	GET        /status/CODE?id=X
@@ -89,7 +89,7 @@ func Run(ctx context.Context, o Options) error {
 //	GET        /marked?size=N&id=X             the execution over and over, 26 letters and a line feed
 //	GET        /health                         empty, and in no journal
 //
-// delay waits before the reply, early sends a 103 first, close ends the connection, fixed
+// delay waits before the reply, work makes and digests so many bytes that nobody gets, early sends a 103 first, close ends the connection, fixed
 // replies with the same body each time, plain says neither the host nor the execution. With
 // &on=HOST, cut and crash do so on that host alone, with &attempts=N up to that attempt; else
 // they reply as bytes does.
@@ -148,7 +148,8 @@ func (a app) bytes(w http.ResponseWriter, r *http.Request, size, delay int64) {
 		rand.Read(seed[:])
 	}
 	digest := sha256.New()
-	io.CopyN(digest, mrand.NewChaCha8(seed), size) // neither end can fail
+	io.CopyN(sha256.New(), mrand.NewChaCha8(seed), min(max(0, number(r, "work")), maxBody)) // neither end can fail
+	io.CopyN(digest, mrand.NewChaCha8(seed), size)                                          // likewise
 	hexDigest := hexOf(digest)
 	if _, ok := a.begin(w, r, hexDigest, size); !ok {
 		return
