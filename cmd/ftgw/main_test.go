@@ -60,6 +60,11 @@ route = [{suffix = ".png", methods = ["GET"], mode = "unprotected"}]
 		{"check --name web-b --config " + good + " --url http://shop/a/b.png?x", 0, "service shop: GET /a/b.png: unprotected (route suffix = \".png\", methods = [\"GET\"])"},
 		{"check --name web-b --config " + good + " --url /a.png --method PUT", 0, "service shop: PUT /a.png: logged (no route"},
 		{"check --name web-b --config " + good + " --url a.png", exitUsage, "is no path"},
+		{"bench --list", 0, "figure3"},
+		{"bench --only figure9", exitUsage, `there is no figure "figure9"; there are table3, `},
+		{"bench --rounds -1", exitUsage, "--rounds must be"},
+		{"bench --only table3 --out " + secret + "/below", exitUsage, "choose another --out"},
+		{"bench table3", exitUsage, `takes no "table3"`},
 		{"status --socket " + dir + "/none", exitNoReply, "ftgw run"},
 	} {
 		t.Run(tt.args, func(t *testing.T) {

@@ -57,6 +57,7 @@ type Sample struct {
 	load.Outcome
 	Parts map[string]float64 `json:"parts_ms,omitempty"` // mean times, by part
 	Modes map[string]uint64  `json:"modes,omitempty"`    // exchanges by mode, as host a counted
+	Again uint64             `json:"segments_again"`     // that the kernel of host a sent again, warm-up included
 }
 
 // Data are the samples of all cells, by round: what is at the same place was measured in the same
@@ -70,6 +71,9 @@ func median(s Sample) float64    { return s.Quantile(0.5) }                     
 func mean(s Sample) float64      { return s.Mean }                                          // latency, ms
 func perSecond(s Sample) float64 { return s.PerSecond() }                                   // replies
 func part(name string) metric    { return func(s Sample) float64 { return s.Parts[name] } } // ms
+
+// again is the segments sent again for each reply.
+func again(s Sample) float64 { return float64(s.Again) / float64(s.Requests) }
 
 // cpu is the processor time for each reply, in microseconds, of hosts, the client or All.
 func cpu(names ...string) metric {

@@ -25,8 +25,8 @@ func figure2() Figure {
 			for _, l := range dynamicSizes {
 				t.Columns = append(t.Columns, fmt.Sprintf("%d KB", l.KB))
 			}
-			t.Notes = []string{"All of a host's processes, its web application included. client: the measuring client; rest: what the kernel",
-				"does for packets on nobody's time, router included."}
+			t.Notes = []string{"All of a host's processes, its web application included. client: the measuring client; rest: all else on this",
+				"machine, which is what its kernel does for packets on nobody's time, the router, and other programs."}
 			plot := chart.Plot{Name: "figure2", Title: "Processor time for a dynamic reply", X: "KB", Y: "microseconds"}
 			for _, row := range []struct {
 				name, system string
@@ -81,8 +81,7 @@ func figure3() Figure {
 				}
 			}
 			t.Add(row...)
-			t.Notes = append(t.Notes, "theoretical: two processors divided by what both hosts of the duplex system use for a reply, with the",
-				"client's and the kernel's share that this machine's hosts have to bear as well (see shares).")
+			t.Notes = append(t.Notes, "theoretical: two processors divided by what both hosts of the duplex system use for a reply.")
 			plot.Series = append(plot.Series, ideal)
 			top := last(dynamicSizes)
 			at := func(system string) Cell { return Cell{Dynamic, system, top} }
@@ -99,7 +98,7 @@ func figure3() Figure {
 // theoreticals is what two hosts could do if all their processors' time were used, by what a reply
 // costs in duplex.
 func theoreticals(d Data, l Load) (all []float64) {
-	for _, us := range d.each(Cell{Dynamic, Duplex, l}, cpu(load.All)) {
+	for _, us := range d.each(Cell{Dynamic, Duplex, l}, cpu(hostA, hostB)) {
 		all = append(all, 2e6/us)
 	}
 	return all
@@ -111,7 +110,7 @@ func theoretical(d Data, l Load) chart.Spread { return chart.Of(theoreticals(d, 
 func shares(d Data, site Site, systems []string, l Load) chart.Table {
 	t := chart.Table{Title: fmt.Sprintf("Processors kept busy at %v", l),
 		Columns: []string{"", "host a", "host b", "client", "rest", "stolen"}}
-	t.Notes = []string{"rest: the kernel on nobody's time, router included; stolen: what other machines on the same hardware took."}
+	t.Notes = []string{"rest: all else on this machine, its kernel on nobody's time and other programs; stolen: by other machines on its hardware."}
 	for _, s := range systems {
 		c := Cell{site, s, l}
 		if !d.has(c) {
@@ -148,6 +147,7 @@ func figure4() Figure {
 			}
 			return Shown{[]chart.Table{
 				grid(d, "Peak throughput, static replies a second, links of 100 Mbit/s", Shaped, systems, staticPeaks, perSecond),
+				grid(d, "Segments that host a sent again, for each reply", Shaped, systems, staticPeaks, again),
 				shares(d, Shaped, systems, top), instead(d, staticPeaks),
 			}, []chart.Plot{{Name: "figure4", Title: "Peak throughput, static replies, 100 Mbit/s", X: "KB", Y: "replies a second",
 				Series: lines(d, Shaped, systems, staticPeaks, perSecond)}}, ratios}
@@ -206,7 +206,7 @@ func latencyRatios(d Data, l Load) []Ratio {
 }
 
 func figure6() Figure {
-	systems := []string{Unreplicated, Duplex, Static, SyncStatic}
+	systems := []string{Unreplicated, Static, SyncStatic}
 	l := Load{Paced, 5, false}
 	return Figure{Name: "figure6", Paper: second + ", Figure 6",
 		About: "the distribution of latencies of 5 KB static replies at a fixed rate",

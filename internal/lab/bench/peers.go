@@ -15,7 +15,7 @@ import (
 // The servers that this project did not write, as Debian packages them.
 
 // tools are the programs that systems and sites need, and their packages.
-var tools = map[string]string{"nginx": "nginx-light", "haproxy": "haproxy", "unshare": "util-linux"}
+var tools = map[string]string{"nginx": "nginx", "haproxy": "haproxy", "unshare": "util-linux"}
 
 // find returns the path of a program.
 func find(name string) (string, error) {

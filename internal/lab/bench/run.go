@@ -67,6 +67,9 @@ func Run(ctx context.Context, o Options) (Report, error) {
 	if err != nil {
 		return Report{}, err
 	}
+	if err := r.look(ctx); err != nil {
+		return Report{}, fmt.Errorf("bench: %w", err)
+	}
 	groups, missing := grouped(union(o.Figures))
 	for _, m := range missing {
 		r.remark("%s", m)
@@ -113,6 +116,16 @@ func newRunner(o Options) (*runner, error) {
 	}
 	r.remark("%v; congestion control cubic", r.places)
 	return r, nil
+}
+
+// look remarks on a machine that has other things to do.
+func (r *runner) look(ctx context.Context) error {
+	const quiet = 0.05
+	busy, err := load.Busy(ctx, time.Second)
+	if err == nil && busy > quiet {
+		r.remark("this machine is not quiet: %.0f %% of its processors were in use before the run", 100*busy)
+	}
+	return err
 }
 
 func (r *runner) say(format string, args ...any) {
@@ -215,38 +228,35 @@ func (r *runner) on(ctx context.Context, g group, take func(Cell, Sample)) (err 
 }
 
 // play runs one load and returns what it gave. It fails if the system did not stay what it was.
-func (r *runner) play(ctx context.Context, s *stand, targets []string, c Cell) (Sample, error) {
-	before, err := s.state(ctx)
+func (r *runner) play(ctx context.Context, s *stand, targets []string, c Cell) (x Sample, err error) {
+	before, err := s.count(ctx)
 	if err != nil {
-		return Sample{}, err
+		return x, err
 	}
-	counted, err := s.modes(ctx)
-	if err != nil {
-		return Sample{}, err
-	}
-	x := Sample{}
 	if c.Load.Kind == Parts {
 		x, err = r.parts(ctx, s, targets, c.Load)
 	} else {
 		x.Outcome, err = r.drive(ctx, s, targets, c.Load)
 	}
+	if err == nil && x.Requests == 0 {
+		err = errors.New("no reply came")
+	}
 	if err != nil {
-		return Sample{}, err
+		return x, err
 	}
-	if x.Requests == 0 {
-		return Sample{}, errors.New("no reply came")
+	after, err := s.count(ctx)
+	if err != nil {
+		return x, err
 	}
-	if x.Modes, err = s.modes(ctx); err != nil {
-		return Sample{}, err
+	if after.state != before.state {
+		return x, fmt.Errorf("the system changed while it was measured, from\n%sto\n%s", before.state, after.state)
 	}
-	for mode, n := range counted {
+	x.Again = after.again - before.again
+	x.Modes = after.modes
+	for mode, n := range before.modes {
 		x.Modes[mode] -= n
 	}
-	after, err := s.state(ctx)
-	if err == nil && after != before {
-		err = fmt.Errorf("the system changed while it was measured, from\n%sto\n%s", before, after)
-	}
-	return x, err
+	return x, nil
 }
 
 // drive runs the measuring client in the client's namespace.

@@ -211,39 +211,5 @@ func (s *stand) processes() (load.Watch, error) {
 	return w, nil
 }
 
-// state is what must not change while a system is measured: who serves, and how.
-func (s *stand) state(ctx context.Context) (string, error) {
-	text := ""
-	for _, h := range s.hosts() {
-		if h.Node() == nil {
-			continue
-		}
-		st, err := h.Status(ctx)
-		if err != nil {
-			return "", err
-		}
-		for _, v := range st.Services {
-			text += fmt.Sprintf("%s is %s of %s, epoch %d, in sync: %v\n", h.Name, v.Role, v.Name, v.Epoch, v.InSync)
-			if v.InSync && v.Flows.Simplex > 0 {
-				text += "connections are simplex\n"
-			}
-		}
-	}
-	return text, nil
-}
-
-// modes counts the exchanges by mode so far, as host a did.
-func (s *stand) modes(ctx context.Context) (map[string]uint64, error) {
-	if s.A.Node() == nil {
-		return nil, nil
-	}
-	st, err := s.A.Status(ctx)
-	if err != nil || len(st.Services) == 0 {
-		return nil, err
-	}
-	m := st.Services[0].Modes
-	return map[string]uint64{"logged": m.Logged, "static": m.Static, "sync_static": m.SyncStatic, "stored_instead": m.Instead}, nil
-}
-
 // ownAddress is where what is not ftgw serves on a host: a port that needs no rights.
 func ownAddress(h *lab.Host) string { return netip.AddrPortFrom(h.Addr(), 8081).String() }

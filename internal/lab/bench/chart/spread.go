@@ -31,7 +31,7 @@ func (s Spread) String() string {
 	switch {
 	case s.Rounds == 0:
 		return "—"
-	case s.Rounds == 1:
+	case Number(s.Low) == Number(s.High):
 		return Number(s.Median)
 	}
 	return fmt.Sprintf("%s (%s–%s)", Number(s.Median), Number(s.Low), Number(s.High))

@@ -1,11 +1,13 @@
 package load
 
 import (
+	"context"
 	"fmt"
 	"os"
 	"runtime"
 	"strconv"
 	"strings"
+	"time"
 
 	"golang.org/x/sys/unix"
 )
@@ -86,4 +88,16 @@ func processors() int {
 		}
 	}
 	return n
+}
+
+// Busy returns the share of the machine's processors that is in use, by looking on for a while.
+func Busy(ctx context.Context, d time.Duration) (float64, error) {
+	begin := time.Now()
+	before, err := Watch{}.read()
+	if err != nil {
+		return 0, err
+	}
+	sleepUntil(ctx, begin.Add(d))
+	after, err := Watch{}.read()
+	return (after[All] - before[All]) / time.Since(begin).Seconds() / float64(processors()), err
 }

@@ -109,7 +109,7 @@ func readReply(in *bufio.Reader, want int64, mayClose bool) error {
 			return errors.New("the server ends the connection")
 		}
 	}
-	if length != want {
+	if length < 0 || length != want {
 		return fmt.Errorf("the reply has %d bytes instead of %d", length, want)
 	}
 	for length > 0 { // Discard beyond the buffer copies through it
