@@ -198,7 +198,7 @@ func TestReport(t *testing.T) {
 	if err != nil || !bytes.Equal(file, out.Bytes()) {
 		t.Errorf("the text file differs: %v", err)
 	}
-	for _, want := range []string{"figure6: ", "a remark", "ftgw test", "medians of 2 rounds", "asked for"} {
+	for _, want := range []string{"figure6: ", "a remark", "ftgw test", "rounds: 2; medians", "asked for"} {
 		if !strings.Contains(out.String(), want) {
 			t.Errorf("the text has no %q", want)
 		}

@@ -78,7 +78,7 @@ func (p Report) Kept() bool {
 // WriteText writes all tables.
 func (p Report) WriteText(w io.Writer) error {
 	fmt.Fprintf(w, "%s, %s; %s\n", p.Begun.UTC().Format(time.DateOnly), p.Machine, p.Program)
-	fmt.Fprintf(w, "medians of %d rounds (lowest–highest), %.0f s in all", p.Rounds, p.TookS)
+	fmt.Fprintf(w, "rounds: %d; medians (lowest–highest); %.0f s in all", p.Rounds, p.TookS)
 	if p.Quick {
 		fmt.Fprint(w, "; quick: short and few rounds, for a look only")
 	}

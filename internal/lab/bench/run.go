@@ -114,7 +114,7 @@ func newRunner(o Options) (*runner, error) {
 	if o.Rounds > 0 {
 		r.pace.rounds = o.Rounds
 	}
-	r.remark("%v; congestion control cubic", r.places)
+	r.remark("%v", r.places)
 	return r, nil
 }
 
@@ -208,9 +208,7 @@ func (r *runner) on(ctx context.Context, g group, take func(Cell, Sample)) (err 
 	if unsteered != nil {
 		r.remark("packets are received on the sender's processor: %v", unsteered)
 	}
-	if got := s.CongestionControl(); got != "cubic" {
-		r.remark("the kernel lets namespaces have no cubic; congestion control is %s", got)
-	}
+	r.remark("congestion control: %s", s.CongestionControl())
 	starting, cancel := context.WithTimeout(ctx, startLimit)
 	defer cancel()
 	targets, err := g.sys.start(starting, s)
@@ -277,6 +275,7 @@ func (r *runner) drive(ctx context.Context, s *stand, targets []string, l Load) 
 	if err != nil {
 		return o, err
 	}
+	s.Client.Pin(r.places.client(l.Kind)...)
 	p, err := s.Client.Start("load", r.options.FtgwPath, "lab-load", string(text))
 	if err != nil {
 		return o, err
