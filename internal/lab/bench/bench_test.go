@@ -232,20 +232,21 @@ func TestMissingTools(t *testing.T) {
 
 func TestOnWire(t *testing.T) {
 	at, client := netip.MustParseAddrPort("192.0.2.100:80"), netip.MustParseAddrPort("198.51.100.2:40000")
-	other := netip.MustParseAddrPort("198.51.100.2:40001")
+	other, early := netip.MustParseAddrPort("198.51.100.2:40001"), netip.MustParseAddrPort("198.51.100.2:40002")
 	seg := func(ms int, src, dst netip.AddrPort, flags capture.Flags, n int) capture.Segment {
 		return capture.Segment{Time: time.UnixMilli(int64(1000 + ms)), Src: src, Dst: dst, Flags: flags, Len: n}
 	}
 	got := onWire([]capture.Segment{
+		seg(-9, early, at, capture.SYN, 0), seg(7, at, early, capture.ACK, 10), // in the warm-up
 		seg(0, client, at, capture.SYN, 0), seg(1, at, client, capture.SYN|capture.ACK, 0), seg(2, client, at, capture.ACK, 100),
 		seg(3, client, at, capture.SYN, 0), // sent again
 		seg(5, at, client, capture.ACK, 1000), seg(8, at, client, capture.ACK, 24), seg(9, at, client, capture.FIN|capture.ACK, 0),
 		seg(10, other, at, capture.SYN, 0), seg(12, at, other, capture.ACK, 10), seg(20, at, netip.MustParseAddrPort("198.51.100.2:1"), capture.ACK, 10),
-	}, at)
+	}, at, time.UnixMilli(1000))
 	if got != 5 {
 		t.Errorf("%v ms, want the mean of 8 and 2", got)
 	}
-	if got := onWire(nil, at); got != 0 {
+	if got := onWire(nil, at, time.Time{}); got != 0 {
 		t.Errorf("%v ms of nothing", got)
 	}
 }

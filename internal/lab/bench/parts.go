@@ -30,10 +30,10 @@ func (r *runner) parts(ctx context.Context, s *stand, targets []string, l Load) 
 	if err := trace.Whole(); err != nil {
 		return x, err
 	}
-	x.Parts = map[string]float64{partClient: x.Mean, partPackets: onWire(trace.Segments, netip.MustParseAddrPort(lab.Advertised))}
+	x.Parts = map[string]float64{partClient: x.Mean, partPackets: onWire(trace.Segments, netip.MustParseAddrPort(lab.Advertised), x.From)}
 	var logged []access
 	for end := time.Now().Add(5 * time.Second); len(logged) < x.Requests; time.Sleep(20 * time.Millisecond) {
-		if logged, err = readAccess(filepath.Join(s.A.StateDir(), accessLog)); err != nil {
+		if logged, err = readAccess(filepath.Join(s.A.StateDir(), accessLog), x.From); err != nil {
 			return x, err
 		}
 		if time.Now().After(end) {
@@ -48,14 +48,14 @@ func (r *runner) parts(ctx context.Context, s *stand, targets []string, l Load) 
 }
 
 // onWire returns the mean time, in milliseconds, from a connection's first segment to the last one
-// with data from the address, of all connections that have both.
-func onWire(segments []capture.Segment, at netip.AddrPort) float64 {
+// with data from the address, of all connections that have both and began at that time or later.
+func onWire(segments []capture.Segment, at netip.AddrPort, from time.Time) float64 {
 	type span struct{ first, last time.Time }
 	spans := map[netip.AddrPort]*span{}
 	for _, g := range segments {
 		switch {
 		case g.Dst == at && g.Flags.Has(capture.SYN):
-			if spans[g.Src] == nil {
+			if spans[g.Src] == nil && !g.Time.Before(from) {
 				spans[g.Src] = &span{first: g.Time}
 			}
 		case g.Src == at && g.Len > 0 && spans[g.Dst] != nil:
@@ -74,11 +74,13 @@ func onWire(segments []capture.Segment, at netip.AddrPort) float64 {
 
 // access is what is read of a line of ftgw's access log in the format json.
 type access struct {
-	Duration float64 `json:"duration_us"`
-	Upstream float64 `json:"upstream_us"`
+	Time     time.Time `json:"time"`
+	Duration float64   `json:"duration_us"`
+	Upstream float64   `json:"upstream_us"`
 }
 
-func readAccess(path string) (all []access, err error) {
+// readAccess returns the lines of requests that were there at that time or later.
+func readAccess(path string, from time.Time) (all []access, err error) {
 	f, err := os.Open(path)
 	if errors.Is(err, os.ErrNotExist) {
 		return nil, nil // it is made with the first line
@@ -92,7 +94,9 @@ func readAccess(path string) (all []access, err error) {
 		if err := json.Unmarshal(lines.Bytes(), &a); err != nil {
 			return all, nil // the last line is being written
 		}
-		all = append(all, a)
+		if !a.Time.Before(from) {
+			all = append(all, a)
+		}
 	}
 	return all, nil
 }

@@ -28,6 +28,7 @@ type Spec struct {
 
 // Outcome is what was measured. Requests that ended in the warm-up are not in it.
 type Outcome struct {
+	From      time.Time          `json:"from"` // when the measurement began
 	Requests  int                `json:"requests"`
 	Seconds   float64            `json:"seconds"`   // that the measurement took
 	Mean      float64            `json:"mean_ms"`   // latency

@@ -7,7 +7,7 @@ var shares = []float64{0.01, 0.05, 0.1, 0.2, 0.3, 0.4, 0.5, 0.6, 0.7, 0.8, 0.9, 
 
 // outcome sums up. Shares that so few replies cannot show are left out, but for the slowest.
 func (m *meter) outcome(cpu map[string]float64) Outcome {
-	o := Outcome{Requests: len(m.took), Seconds: m.to.Sub(m.from).Seconds(), Series: m.series, CPU: cpu}
+	o := Outcome{From: m.from.Round(0), Requests: len(m.took), Seconds: m.to.Sub(m.from).Seconds(), Series: m.series, CPU: cpu}
 	all := slices.Sorted(slices.Values(m.took))
 	for _, ms := range all {
 		o.Mean += ms / float64(len(all))

@@ -42,14 +42,14 @@ func Run(ctx context.Context, o Options) error {
 	if err != nil {
 		return fmt.Errorf("relay: %w", err)
 	}
-	all, ctx := errgroup.WithContext(ctx)
+	var queues []nfq.Queue
 	for i := range 2 {
 		q, err := nfq.Open(nfq.Config{Number: firstQueue + uint16(i), GSO: i == 1})
 		if err != nil {
 			return fmt.Errorf("relay: %w", err)
 		}
 		defer q.Close()
-		all.Go(func() error { return q.Run(ctx, acceptAll) })
+		queues = append(queues, q)
 	}
 	if err := enqueue(at); err != nil {
 		return fmt.Errorf("relay: install rules: %w", err)
@@ -58,14 +58,17 @@ func Run(ctx context.Context, o Options) error {
 	if err != nil {
 		return fmt.Errorf("relay: %w", err)
 	}
-	a := new(alone)
-	pool := upstream.NewPool(upstream.PoolConfig{Address: web})
+	pool, host := upstream.NewPool(upstream.PoolConfig{Address: web}), new(alone)
 	s := proxy.New(proxy.Config{Upstream: o.Upstream, Connect: func(ctx context.Context, fresh bool, preface []byte) (proxy.UpstreamConn, error) {
 		if fresh {
 			return pool.Fresh(ctx, preface)
 		}
 		return pool.Get(ctx)
-	}}, a, a)
+	}}, host, host)
+	all, ctx := errgroup.WithContext(ctx)
+	for _, q := range queues {
+		all.Go(func() error { return q.Run(ctx, acceptAll) })
+	}
 	all.Go(func() error { return pool.Run(ctx) })
 	all.Go(func() error { return s.Serve(ctx, l) })
 	return all.Wait()
