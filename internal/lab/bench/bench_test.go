@@ -59,6 +59,13 @@ func TestPlace(t *testing.T) {
 	}
 }
 
+// The only reason for there being no duplex-mi is that the config does not know it.
+func TestNoDedicated(t *testing.T) {
+	if why := noDedicated(); why != "" && !strings.Contains(why, "replication_address: unknown key") {
+		t.Error(why)
+	}
+}
+
 // Every cell belongs to a system and is measured once however many figures need it.
 func TestGroups(t *testing.T) {
 	all := union(All())

@@ -141,12 +141,12 @@ func behindHAProxy(_ context.Context, s *stand) ([]string, error) {
 
 // noDedicated says why there is no duplex-mi: the config must know a second address of a node.
 func noDedicated() string {
-	const text = `secret_file = "secret"
+	const text = `secret_file = "/secret"
 node = [{name = "a", address = "192.0.2.11", replication_address = "203.0.113.11"}, {name = "b", address = "192.0.2.12", replication_address = "203.0.113.12"}]
 service = [{name = "web", advertised = "192.0.2.100:80", nodes = ["a", "b"], upstream = "127.0.0.1:8080"}]
 `
 	if _, err := config.Parse([]byte(text), hostA); err != nil {
-		return "this ftgw knows no replication_address"
+		return err.Error()
 	}
 	return ""
 }
