@@ -30,8 +30,8 @@ func newTable(name string, l layout) *table {
 
 func (t *table) make(conn *nftables.Conn, l layout) error {
 	conn.AddTable(t.kernel)
-	for _, set := range t.sets {
-		if err := conn.AddSet(set, nil); err != nil {
+	for _, set := range l.sets {
+		if err := conn.AddSet(t.sets[set.Name], nil); err != nil {
 			return err
 		}
 	}
