@@ -21,20 +21,17 @@ type Route struct {
 // Mode is how the replies of a route are protected (DESIGN §4).
 type Mode string
 
-// The modes. Parse refuses those that this version does not serve, and says so.
+// The modes.
 const (
 	Logged      Mode = "logged"      // no byte of a reply goes out before the peer has it
 	Static      Mode = "static"      // as SyncStatic, but a reply goes out at once and is compared afterwards
 	SyncStatic  Mode = "sync-static" // each host asks its own upstream; a reply goes out when the peer has the same
-	Deferred    Mode = "deferred"
+	Deferred    Mode = "deferred"    // of a long reply the peer gets digests, and executes the request only if it must go on with it
 	Unprotected Mode = "unprotected" // passed through as it comes; the connection ends with its host
 )
 
 // modes are all that there are, in the order in which they are shown.
 var modes = []Mode{Logged, SyncStatic, Static, Deferred, Unprotected}
-
-// served are the modes of this version.
-var served = []Mode{Logged, SyncStatic, Static, Unprotected}
 
 // Route returns the route of a request and whether there is one. The longest text wins; of equal
 // length an exact one before a path's beginning before its end, and one with methods before one
@@ -127,15 +124,11 @@ func checkRoutes(f *findings, service string, s Service) {
 			}
 		}
 		var words []string
-		for _, m := range served {
+		for _, m := range modes {
 			words = append(words, string(m))
 		}
 		remedy := "write " + strings.Join(words[:len(words)-1], ", ") + " or " + words[len(words)-1]
-		switch {
-		case f.has(at+".mode") || slices.Contains(served, r.Mode):
-		case slices.Contains(modes, r.Mode):
-			f.add(at+".mode", remedy, "mode %q is not available in this version", r.Mode)
-		default:
+		if !f.has(at+".mode") && !slices.Contains(modes, r.Mode) {
 			f.add(at+".mode", remedy, "%q is not a mode", r.Mode)
 		}
 	}

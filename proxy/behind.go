@@ -31,8 +31,27 @@ type behind struct {
 
 // lagging is one of these replies.
 type lagging struct {
-	done chan struct{} // closed when the peer has it, or never will
-	err  error         // of Log.Store, once done: the flow must end
+	done chan struct{}   // closed when the peer has it, or never will
+	look chan<- struct{} // takes one token when somebody waits for it; may be nil
+	err  error           // of Log.Store, once done: the flow must end
+}
+
+// lag has work done as soon as the peer has what went out before, then after, if any of that failed, too.
+// caughtUp waits for both.
+func (x *executor) lag(look chan<- struct{}, work func() error, after func()) {
+	before, l := x.behind.last, &lagging{done: make(chan struct{}), look: look}
+	x.behind.last = l
+	go func() {
+		defer close(l.done)
+		defer after()
+		if before != nil {
+			<-before.done
+			l.err = before.err
+		}
+		if l.err == nil {
+			l.err = work()
+		}
+	}()
 }
 
 // outrun writes a reply and has the peer asked meanwhile. It takes over w.
@@ -47,22 +66,13 @@ func (x *executor) outrun(rec Record, w *wire) error {
 		w.free()
 		return x.silenced(rec, x.ctx.Err())
 	}
-	before, l, written := b.last, &lagging{done: make(chan struct{})}, make(chan struct{})
-	b.last = l
+	written := make(chan struct{})
 	ctx, route := x.ctx, x.route
-	go func() { // caughtUp waits for it
-		defer close(l.done)
-		if before != nil {
-			<-before.done
-			l.err = before.err
-		}
-		if l.err == nil {
-			l.err = x.flow.s.reconcile(ctx, rec, w, route)
-		}
+	x.lag(nil, func() error { return x.flow.s.reconcile(ctx, rec, w, route) }, func() {
 		<-written
 		w.free()
 		<-b.slots
-	}()
+	})
 	err := w.writeTo(&x.flow.client)
 	close(written)
 	if err != nil {
@@ -76,11 +86,16 @@ func (x *executor) outrun(rec Record, w *wire) error {
 // caughtUp waits until the peer has all that went out. Whatever else is stored, and the end of the
 // connection, comes after that. An error ends the flow.
 func (x *executor) caughtUp() error {
-	if x.behind.last == nil {
+	l := x.behind.last
+	if l == nil {
 		return nil
 	}
-	<-x.behind.last.done
-	return x.behind.last.err
+	select {
+	case l.look <- struct{}{}:
+	default:
+	}
+	<-l.done
+	return l.err
 }
 
 // reconcile sees to it that the peer has a reply that went out already.
@@ -125,7 +140,7 @@ func (s *Server) Demoted() (routes []string) {
 // inForce returns the mode that a request of a route has now.
 func (s *Server) inForce(method, path string) config.Mode {
 	mode := s.cfg.Mode(method, path)
-	if mode == config.Static {
+	if mode == config.Static || mode == config.Deferred {
 		if _, demoted := s.demoted.Load(s.cfg.Route(method, path)); demoted {
 			return config.Logged
 		}

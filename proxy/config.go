@@ -68,12 +68,15 @@ type Config struct {
 	// instead, because both hosts hold the flow and the peer's upstream is well as far as is
 	// known. Default: never. It must not block.
 	MayMove func(rewrite.FlowID) bool
+	// MayDefer is asked before a reply in mode config.Deferred begins: whether this host speaks for the
+	// flow, and goes on to. Else the reply is stored. Default: always. It must not block.
+	MayDefer func(rewrite.FlowID) bool
 	// UpstreamFailed is told of each exchange that the upstream failed. It must not block.
 	// Default: nobody is told.
 	UpstreamFailed func(error)
 
 	// Mode is how the reply to a request is protected, by its method and path, which is as the client
-	// wrote it. What is none of config.Unprotected, config.SyncStatic and config.Static is logged. Default: all are.
+	// wrote it. What is none of config.Unprotected, config.SyncStatic, config.Static and config.Deferred is logged. Default: all are.
 	Mode func(method, path string) config.Mode
 
 	// Route names the route of a request, for what is found out of a static one. Default: all are one.
@@ -130,6 +133,9 @@ func (c Config) withDefaults() Config {
 	if c.MayMove == nil {
 		c.MayMove = func(rewrite.FlowID) bool { return false }
 	}
+	if c.MayDefer == nil {
+		c.MayDefer = func(rewrite.FlowID) bool { return true }
+	}
 	if c.UpstreamFailed == nil {
 		c.UpstreamFailed = func(error) {}
 	}
@@ -174,6 +180,9 @@ type Flows interface {
 	// replies need not be stored any more. It fails where the peer speaks for the flow, or does not
 	// answer in time.
 	Unprotect(ctx context.Context, id rewrite.FlowID) error
+	// Reset ends the connection for the client, wherever that is in the stream: beyond what this host's
+	// kernel has sent neither the end nor the reset of that kernel would be heeded.
+	Reset(id rewrite.FlowID)
 	// Closed tells that the proxy holds no socket of the flow any more; called once for each
 	// Accepted that was ok.
 	Closed(id rewrite.FlowID)

@@ -7,6 +7,7 @@ import (
 	"time"
 
 	"github.com/ftgw/ftgw/config"
+	"github.com/ftgw/ftgw/replication"
 )
 
 // What the executor and the standby write into the ledger.
@@ -18,7 +19,7 @@ func (x *executor) enter(r *request, attempt uint8, site Site, success Outcome) 
 	x.success, x.payload, x.asked = success, 0, 0
 	if r != nil {
 		x.row.request(r.method, r.target)
-		if x.row.mode = x.mode(r); x.row.mode == config.Static {
+		if x.row.mode = x.mode(r); x.row.mode == config.Static || x.row.mode == config.Deferred {
 			path, _, _ := strings.Cut(r.target, "?")
 			x.route = x.flow.s.cfg.Route(r.method, path)
 		}
@@ -63,7 +64,7 @@ func (l *ledger) keep(f *flow, rec stored) {
 	} else { // nothing is held where the reply overtook the request
 		r.line.n = uint8(copy(r.line.text[:], requestLine(f.held.first(maxMethod+1+maxPath))))
 	}
-	r.bytes, r.site, r.mode = rec.Size+f.released.bytes, Peer, cmp.Or(rec.mode, config.Logged)
+	r.bytes, r.site, r.mode = rec.Size+f.released.bytes, Peer, cmp.Or(rec.mode, f.released.mode, config.Logged)
 	if r.status = f.released.status; r.status == 0 {
 		r.status = statusOf(rec.body.first(len("HTTP/1.1 200")))
 	}
@@ -78,15 +79,23 @@ func (l *ledger) keep(f *flow, rec stored) {
 // released is what the ledger is told of a reply's parts when its last piece is stored.
 type released struct {
 	bytes  int64
+	passed int64 // of them: for which this host has a digest alone
 	status int16
+	mode   config.Mode // empty: logged
 }
 
-// parted notes a part. The caller holds f.mu.
+// parted notes a part, or the digest of one. The caller holds f.mu.
 func (f *flow) parted(rec stored) {
+	r := &f.released
 	if rec.Interim == 0 {
-		f.released = released{status: statusOf(rec.body.first(len("HTTP/1.1 200")))}
+		*r = released{status: statusOf(rec.body.first(len("HTTP/1.1 200")))}
 	}
-	f.released.bytes += rec.Size
+	if rec.Kind == replication.KindPart {
+		r.bytes += rec.Size
+	} else if note, err := parsePassed(rec.body.first(passedSize)); err == nil {
+		more := int64(note.length) - r.passed
+		r.bytes, r.passed, r.mode = r.bytes+more, r.passed+more, config.Deferred
+	}
 }
 
 // requestLine returns the method and the path that a request begins with, as a row keeps them,

@@ -43,7 +43,7 @@ type executor struct {
 	payload int64         // bytes of the reply's body that were given to the client
 	asked   time.Duration // how long the upstream was asked in it
 
-	route  string // of the request, if it is static
+	route  string // of the request, if it is static or deferred
 	behind behind
 
 	own *own // with the PROXY protocol only
@@ -190,10 +190,10 @@ func (x *executor) deliver(w *wire, requestEnd uint64) error {
 	x.row.bytes += rec.Size
 	x.payload += w.carries()
 	crashpoint.Here(crashpoint.ReplyMade)
-	if x.row.mode == config.Static {
-		if w.bare > 0 {
-			return x.outrun(rec, w)
-		}
+	switch {
+	case x.row.mode == config.Static && w.bare > 0:
+		return x.outrun(rec, w)
+	case x.row.mode == config.Static, x.row.mode == config.Deferred && !x.prefix.deferred():
 		x.row.mode = config.Logged
 	}
 	defer w.free()
@@ -210,8 +210,11 @@ func (x *executor) deliver(w *wire, requestEnd uint64) error {
 	}
 	if !w.own {
 		x.flow.s.count.delivered.Add(1)
-		if x.row.mode == config.SyncStatic {
+		switch x.row.mode {
+		case config.SyncStatic:
 			x.flow.s.count.synced.Add(1)
+		case config.Deferred:
+			x.flow.s.count.deferred.Add(1)
 		}
 	}
 	return nil

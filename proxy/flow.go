@@ -33,8 +33,7 @@ type flow struct {
 	held        held         // the executor's own once its loop runs
 	eof         bool         // the client's stream ends at held.end
 	out         outbox
-	written     uint64     // bytes written as standby
-	ends        [16]uint64 // where the latest of those replies ended, a ring
+	ends        [16]uint64 // where the latest replies that were written as standby ended, a ring
 	tickets     [16]uint64 // and their rows in the ledger
 	nends       int
 	mark        uint64   // bytes of the client's stream in this kernel when promoted

@@ -140,8 +140,6 @@ func (x *executor) give(kind replication.RecordKind, p *pending) ending {
 		rec.RequestEnd, rec.Attempt = p.start, p.tried
 		f.out.interims = max(x.interim.next, x.interim.stored)
 	}
-	info := tcpInfo(f.conn)
-	f.written = info.Bytes_acked + uint64(outQueue(f.conn))
 	f.mu.Unlock()
 	if err == nil {
 		err = f.conn.SetReadDeadline(time.Time{})

@@ -115,6 +115,7 @@ type packets struct {
 	received map[rewrite.FlowID]uint64
 	eof      map[rewrite.FlowID]bool
 	closed   map[rewrite.FlowID]int
+	resets   map[rewrite.FlowID]int
 	stopped  bool
 	answered func()                     // called once when a duty has been named
 	unshare  func(rewrite.FlowID) error // what Unprotect does, if anything
@@ -122,7 +123,7 @@ type packets struct {
 
 func newPackets(duty Duty) *packets {
 	p := &packets{known: map[netip.AddrPort]rewrite.FlowID{}, duty: duty, received: map[rewrite.FlowID]uint64{},
-		eof: map[rewrite.FlowID]bool{}, closed: map[rewrite.FlowID]int{}}
+		eof: map[rewrite.FlowID]bool{}, closed: map[rewrite.FlowID]int{}, resets: map[rewrite.FlowID]int{}}
 	p.cond = sync.NewCond(&p.mu)
 	return p
 }
@@ -171,6 +172,12 @@ func (p *packets) Unprotect(_ context.Context, id rewrite.FlowID) error {
 		return nil
 	}
 	return p.unshare(id)
+}
+
+func (p *packets) Reset(id rewrite.FlowID) {
+	p.mu.Lock()
+	defer p.mu.Unlock()
+	p.resets[id]++
 }
 
 func (p *packets) Closed(id rewrite.FlowID) {

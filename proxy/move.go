@@ -101,7 +101,7 @@ func (x *executor) attempt(end uint64) (attempt uint8, success Outcome) {
 		// It may have been executed even if it was not here whole: the lost host's kernel can
 		// have had segments that this one dropped. Better one look-up too many at the back end.
 		attempt, success = max(2, attempt), Executed
-		if end <= x.mark {
+		if end <= x.mark || x.prefix != nil {
 			x.flow.s.count.reexecuted.Add(1)
 			success = Reexecuted
 		}

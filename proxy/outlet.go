@@ -11,9 +11,10 @@ import (
 // be kept here, and a connection to the upstream with it, for as long as it likes. Only the host
 // that answers the client does that; a standby waits. It belongs to the connection's goroutine.
 type outlet struct {
-	flow   *flow
-	until  time.Time // the deadline of writes
-	queued int       // bytes without acknowledgment when a write timed out last
+	flow    *flow
+	written uint64    // bytes of the connection's stream so far
+	until   time.Time // the deadline of writes
+	queued  int       // bytes without acknowledgment when a write timed out last
 }
 
 // Write implements io.Writer.
@@ -61,6 +62,7 @@ func (o *outlet) try(write func() (int64, error)) error {
 			conn.SetWriteDeadline(o.until) // fails on a closed connection only
 		}
 		n, err := write()
+		o.written += uint64(n)
 		if !isTimeout(err) {
 			return err
 		}

@@ -27,10 +27,10 @@ var errParts = errors.New("the reply is too long even for parts")
 func (x *executor) whole(c UpstreamConn, r *request, p *response) (*wire, error) {
 	in, framing := p.body(c.Reader()), p.framing(r)
 	if x.prefix != nil {
-		if err := x.prefix.skip(in, p.status, framing); err != nil {
-			return nil, x.cut(framing, err)
-		}
-		return x.rest(in, r, p, framing)
+		return x.goOn(in, r, p, framing)
+	}
+	if x.deferring(r, p, framing) {
+		return x.outline(in, r, p, framing)
 	}
 	limit := x.flow.s.cfg.MaxReply
 	if framing == unframed { // a client could not tell a part from the whole
@@ -53,15 +53,30 @@ func (x *executor) whole(c UpstreamConn, r *request, p *response) (*wire, error)
 	return x.rest(in, r, p, framing)
 }
 
+// goOn sends what the client lacks of a reply of which it has, or may have, a part.
+func (x *executor) goOn(in io.Reader, r *request, p *response, framing int64) (*wire, error) {
+	rest := x.flow.s.depot.newSpill()
+	err := x.prefix.skip(in, p, framing, x.flow.client.written, rest)
+	if errors.Is(err, errDiffers) && x.prefix.deferred() {
+		x.flow.s.demote(x.route, err.Error())
+	}
+	if err != nil {
+		rest.release()
+		return nil, x.cut(framing, err)
+	}
+	if rest.Len() > 0 {
+		if err := x.part(&wire{body: rest, status: p.status}); err != nil {
+			return nil, err
+		}
+	}
+	return x.rest(in, r, p, framing)
+}
+
 // rest sends what comes from in, in parts as long as there is more, and returns the last piece.
 func (x *executor) rest(in io.Reader, r *request, p *response, framing int64) (*wire, error) {
 	for {
-		size := min(x.flow.s.cfg.MaxReply, partBody) << (x.parts >> 13)
+		size := x.piece()
 		body, err := x.some(in, size)
-		if err == nil && x.parts == math.MaxUint16 {
-			body.release()
-			err = errParts
-		}
 		if err != nil {
 			return nil, x.cut(framing, err)
 		}
@@ -81,8 +96,14 @@ func (x *executor) rest(in io.Reader, r *request, p *response, framing int64) (*
 	}
 }
 
+// piece is how much of the body the next part has at most.
+func (x *executor) piece() int64 { return min(x.flow.s.cfg.MaxReply, partBody) << (x.parts >> 13) }
+
 // some reads a piece of a body: less than limit only at its end.
 func (x *executor) some(in io.Reader, limit int64) (*spill, error) {
+	if x.parts == math.MaxUint16 {
+		return nil, errParts
+	}
 	body := x.flow.s.depot.newPiece(limit)
 	if _, err := body.ReadFrom(io.LimitReader(in, limit)); err != nil {
 		body.release()
@@ -101,14 +122,18 @@ func (w *wire) enclose(framing int64) {
 
 // part stores a part, then writes it, and frees it.
 func (x *executor) part(w *wire) error {
+	return x.letOut(Record{RecordKey: x.key(replication.KindPart), Size: w.Len()}, w, w)
+}
+
+// letOut stores what the peer is to have of a part, then writes the part, and frees it.
+func (x *executor) letOut(rec Record, said io.ReaderAt, w *wire) error {
 	defer w.free()
-	rec := Record{RecordKey: x.key(replication.KindPart), Size: w.Len()}
 	rec.Interim = x.parts
 	x.parts++
 	x.row.status = int16(w.status)
-	x.row.bytes += rec.Size
+	x.row.bytes += w.Len()
 	x.payload += w.carries()
-	if err := x.store(rec, w); err != nil {
+	if err := x.store(rec, said); err != nil {
 		return err
 	}
 	if err := w.writeTo(&x.flow.client); err != nil {

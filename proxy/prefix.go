@@ -14,7 +14,8 @@ import (
 )
 
 // prefix is what a client has, or gets from this kernel, of a reply that came in parts, as the
-// standby notes it in case that it must go on. It belongs to the connection's goroutine.
+// standby notes it in case that it must go on; or, of one that is deferred, what it may have. It belongs
+// to the connection's goroutine.
 type prefix struct {
 	parts   uint16
 	status  int
@@ -22,6 +23,21 @@ type prefix struct {
 	length  int64     // bytes of the body
 	sum     hash.Hash // SHA-256 of them
 	wrong   error     // the parts were not understood: nothing can follow them
+
+	// Of a deferred reply only.
+	vouched []byte // the executor's SHA-256 of that length, instead of sum; nil: it is not deferred
+	begin   uint64 // of the body, in the connection's stream
+	nature  [len(nature)]string
+}
+
+// nature are the fields that say which bytes a body has. Where one of them is another, so is the body.
+var nature = [...]string{"ETag", "Last-Modified", "Content-Encoding", "Content-Range"}
+
+func (h header) nature() (values [len(nature)]string) {
+	for i, name := range nature {
+		values[i] = h.named(name)
+	}
+	return values
 }
 
 // errDiffers ends a reply whose second execution is not as the first: what follows would be spliced.
@@ -44,6 +60,9 @@ func (p *prefix) add(part *spill) *prefix {
 		}
 		p.wrong = err
 	}
+	if p.wrong == nil && p.deferred() {
+		p.wrong = errors.New("a part follows a digest")
+	}
 	if p.wrong != nil {
 		return p
 	}
@@ -55,6 +74,36 @@ func (p *prefix) add(part *spill) *prefix {
 	p.wrong = err
 	return p
 }
+
+// pass notes the next piece of a deferred reply, or that its record was not understood; written is how
+// far the own socket is in the stream. p is nil before the first part.
+func (p *prefix) pass(note passed, err error, written uint64) *prefix {
+	if p == nil {
+		p = &prefix{sum: sha256.New(), wrong: errors.New("a digest comes before the head")}
+	}
+	p.parts++
+	switch {
+	case p.wrong != nil:
+		return p
+	case err != nil:
+		p.wrong = err
+		return p
+	case p.framing < 0 || note.length < uint64(p.length) || note.length > uint64(p.framing):
+		p.wrong = fmt.Errorf("a digest of %d bytes follows one of %d, of %d", note.length, p.length, p.framing)
+		return p
+	}
+	if p.vouched == nil {
+		p.begin = written - uint64(p.length)
+	}
+	p.vouched, p.length = note.sum[:], int64(note.length)
+	return p
+}
+
+// deferred reports whether p, which may be nil, is of a deferred reply.
+func (p *prefix) deferred() bool { return p != nil && p.vouched != nil }
+
+// end is where in the connection's stream a deferred reply has come to.
+func (p *prefix) end() uint64 { return p.begin + uint64(p.length) }
 
 // head reads the reply's head, which the peer wrote as streamHead does.
 func (p *prefix) head(br *bufio.Reader) error {
@@ -75,24 +124,42 @@ func (p *prefix) head(br *bufio.Reader) error {
 	if err != nil {
 		return err
 	}
+	p.nature = h.nature()
 	p.framing, err = h.bodyLength(1)
 	return err
 }
 
-// skip reads the beginning of the new reply's body, which the client is not to get a second time.
-func (p *prefix) skip(in io.Reader, status int, framing int64) error {
+// skip reads the beginning of the new reply's body, which the client is not to get a second time. What
+// the own socket, so far in the stream, lacks of it goes to rest.
+func (p *prefix) skip(in io.Reader, reply *response, framing int64, written uint64, rest io.Writer) error {
 	switch {
 	case p.wrong != nil:
 		return p.wrong
-	case status != p.status || framing != p.framing:
+	case reply.status != p.status || framing != p.framing:
 		return errDiffers
 	}
+	want, lacks := p.vouched, int64(0)
+	if p.deferred() {
+		lacks = int64(p.end() - written)
+		for i, value := range reply.header.nature() {
+			if value != p.nature[i] {
+				return fmt.Errorf("%w: it has another %s", errDiffers, nature[i])
+			}
+		}
+	} else {
+		want = p.sum.Sum(nil)
+	}
 	sum := sha256.New()
-	n, err := io.Copy(sum, io.LimitReader(in, p.length))
+	n, err := io.Copy(sum, io.LimitReader(in, p.length-lacks))
+	if err == nil {
+		var more int64
+		more, err = io.Copy(io.MultiWriter(sum, rest), io.LimitReader(in, lacks))
+		n += more
+	}
 	if err != nil {
 		return err
 	}
-	if n != p.length || !bytes.Equal(sum.Sum(nil), p.sum.Sum(nil)) {
+	if n != p.length || !bytes.Equal(sum.Sum(nil), want) {
 		return errDiffers
 	}
 	return nil

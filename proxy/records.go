@@ -25,9 +25,10 @@ const (
 // committed. Records may come before their connection is accepted here. A record that is
 // stored already is taken and forgotten. It is safe for concurrent use.
 func (s *Server) OpenRecord(r Record) (Sink, error) {
-	within := r.Kind == replication.KindInterim || r.Kind == replication.KindPart
+	within := r.Kind == replication.KindInterim || r.Kind.Partial()
 	counted := within || r.Kind.Gives()
-	if r.Kind < replication.KindReply || r.Kind > replication.KindSame || r.Kind == replication.KindSame && r.Size > maxSame || r.Size < 0 || !counted && r.Interim != 0 {
+	if r.Kind < replication.KindReply || r.Kind > replication.KindDigest || r.Kind == replication.KindSame && r.Size > maxSame ||
+		r.Kind == replication.KindDigest && r.Size != passedSize || r.Size < 0 || !counted && r.Interim != 0 {
 		return nil, fmt.Errorf("proxy: record %d of %v: kind %d, interim %d, size %d make no record",
 			r.Index, r.Flow, r.Kind, r.Interim, r.Size)
 	}

@@ -40,7 +40,7 @@ func newSite(t testing.TB, name string) *site {
 	s := &site{name: name}
 	s.at = newUpstream(t, func(w http.ResponseWriter, r *http.Request) {
 		io.Copy(io.Discard, r.Body)
-		static := strings.HasPrefix(r.URL.Path, "/static")
+		static := strings.HasPrefix(r.URL.Path, "/static") || strings.HasPrefix(r.URL.Path, "/later")
 		if static || strings.HasPrefix(r.URL.Path, "/same") {
 			s.asks.Add(1)
 			if do := s.do.Load(); do != nil && (*do)(w, r) {
@@ -373,8 +373,12 @@ func TestSameHandOver(t *testing.T) {
 		eventually(t, "the reply", func() bool {
 			return executor.Stats().Delivered+standby.Stats().Delivered == uint64(i+1) && w.seen(0) == w.seen(1)
 		})
-		executor.Yield(all)
-		standby.Yield(all)
+		from, to := executor, standby
+		if i%2 == 1 {
+			from, to = standby, executor
+		}
+		from.Yield(all)
+		eventually(t, "it is handed over", func() bool { return from.Executing() == 0 && to.Executing() == 1 })
 	}
 	w.write([]byte("GET /same/6 HTTP/1.1\r\nHost: shop\r\nConnection: close\r\n\r\n"))
 	w.readers.Wait()

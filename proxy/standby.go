@@ -147,11 +147,12 @@ func (f *flow) replay(ctx context.Context) ending {
 
 // deliver writes one stored record and frees it.
 func (f *flow) deliver(rec stored) error {
-	if rec.body == nil {
-		return nil
-	}
 	defer rec.body.release()
-	if err := f.client.spill(rec.body); err != nil {
+	deferred, err := f.prefix.deferred(), f.filled(rec)
+	if err == nil && rec.body != nil && rec.Kind != replication.KindDigest {
+		err = f.client.spill(rec.body)
+	}
+	if err != nil {
 		f.lose()
 		return err
 	}
@@ -163,13 +164,12 @@ func (f *flow) deliver(rec stored) error {
 	}
 	f.mu.Lock()
 	defer f.mu.Unlock()
-	f.written += uint64(rec.Size)
 	switch {
-	case rec.Kind != replication.KindReply:
+	case rec.Kind != replication.KindReply || deferred: // of such a one the client has all
 	case f.promoted:
 		f.replayed(rec.body.row)
 	default:
-		f.ends[f.nends%len(f.ends)] = f.written
+		f.ends[f.nends%len(f.ends)] = f.client.written
 		f.tickets[f.nends%len(f.ends)] = rec.body.row
 		f.nends++
 	}
@@ -188,7 +188,7 @@ func (f *flow) commit(rec stored) error {
 		return fmt.Errorf("proxy: store record %d of %v: %w", rec.Index, f.id, ErrNotHeld)
 	}
 	switch rec.Kind {
-	case replication.KindPart:
+	case replication.KindPart, replication.KindDigest:
 		f.parted(rec)
 	case replication.KindReply:
 		f.s.ledger.keep(f, rec)

@@ -11,6 +11,7 @@ type Stats struct {
 	Failed      uint64 // exchanges without the upstream's whole reply: 5xx made here, cut or dropped
 	SyncStatic  uint64 // of Delivered: replies that the peer had made as well, in mode sync-static
 	Static      uint64 // of Delivered: replies that went out before the peer had made them, in mode static
+	Deferred    uint64 // of Delivered: replies of which the peer had but digests, in mode deferred
 	Unlike      uint64 // replies in either mode that were stored instead: the peer's was another, late or missing
 	Mirrored    uint64 // as standby: replies that were made here and are the peer's
 	Differed    uint64 // as standby: replies of the peer in either mode that this host has not made
@@ -19,25 +20,32 @@ type Stats struct {
 	Unknown     uint64 // accepted connections of no known flow
 	Spills      uint64 // bodies that could not be kept; most often the disk was full
 
-	Open     int // connections, standby ones included
-	Standby  int // connections of which this host is standby
-	Inflight int // exchanges that this host executes now
-	Alone    int // connections on which replies are, or were, passed through so
-	Held     int // standby connections with unanswered bytes: re-executed if the peer died now
-	Early    int // flows with records but no connection yet
+	Open      int // connections, standby ones included
+	Standby   int // connections of which this host is standby
+	Inflight  int // exchanges that this host executes now
+	Deferring int // such replies that are under way, or whose client has not acknowledged all of them
+	Alone     int // connections on which replies are, or were, passed through so
+	Held      int // standby connections with unanswered bytes: re-executed if the peer died now
+	Early     int // flows with records but no connection yet
 }
 
 type counters struct {
 	delivered, replayed, reexecuted, moved, failed, unprotected, refused, unknown atomic.Uint64
-	synced, static, unlike, mirrored, differed                                    atomic.Uint64
-	inflight                                                                      atomic.Int64
+	synced, static, deferred, unlike, mirrored, differed                          atomic.Uint64
+	inflight, deferring                                                           atomic.Int64
 }
+
+// Deferring returns how many replies in mode deferred are under way here, which the peer could not speak
+// for now. Once Config.MayDefer says no it only falls.
+func (s *Server) Deferring() int { return int(s.count.deferring.Load()) }
 
 // Stats returns the present numbers. It walks over all flows.
 func (s *Server) Stats() Stats {
 	st := Stats{
 		SyncStatic:  s.count.synced.Load(), // before Delivered, which it is part of
 		Static:      s.count.static.Load(), // likewise
+		Deferred:    s.count.deferred.Load(),
+		Deferring:   s.Deferring(),
 		Delivered:   s.count.delivered.Load(),
 		Replayed:    s.count.replayed.Load(),
 		Reexecuted:  s.count.reexecuted.Load(),

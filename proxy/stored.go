@@ -20,7 +20,7 @@ func orderOf(r Record) order {
 		return order{r.Index, 2 << 16}
 	case replication.KindInterim:
 		return order{r.Index, uint32(r.Interim)}
-	case replication.KindPart:
+	case replication.KindPart, replication.KindDigest:
 		return order{r.Index, 3<<16 + uint32(r.Interim)}
 	}
 	return order{r.Index, 1 << 16}
@@ -54,7 +54,7 @@ func (o *outbox) has(r Record) bool {
 		return r.Interim <= o.turn
 	}
 	if r.Kind == replication.KindInterim && at.index == o.index && r.Interim < o.interims ||
-		r.Kind == replication.KindPart && at.index == o.index && r.Interim < o.parts {
+		r.Kind.Partial() && at.index == o.index && r.Interim < o.parts {
 		return true
 	}
 	_, ok := o.waiting[at]

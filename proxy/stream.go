@@ -199,7 +199,8 @@ func (x *executor) hand(b []byte) error {
 }
 
 // cut ends a reply that has begun and cannot be finished, because of why. One that lasts until the
-// connection ends would look whole if that ended in good order.
+// connection ends would look whole if that ended in good order; and of a deferred one the client may have
+// more than this host's kernel.
 func (x *executor) cut(framing int64, why error) error {
 	if x.ctx.Err() != nil {
 		return errDropped
@@ -207,7 +208,11 @@ func (x *executor) cut(framing int64, why error) error {
 	x.row.outcome = Truncated
 	x.flow.s.count.failed.Add(1)
 	x.flow.s.cfg.Log.Warn("a reply is cut short", "upstream", x.flow.s.cfg.Upstream, "flow", x.flow.id, "index", x.index, "err", why)
-	if framing == unframed {
+	switch p := x.prefix; {
+	case p.deferred() && x.flow.client.written < p.end():
+		x.flow.s.flows.Reset(x.flow.id)
+		return errDropped
+	case framing == unframed:
 		return errDropped
 	}
 	return errCut

@@ -49,7 +49,7 @@ var castagnoli = crc32.MakeTable(crc32.Castagnoli)
 // number, from 1. body is read in Append only, and until Remove. Close records and empty
 // replies may pass a nil body.
 func (b *BulkOutbox) Add(r Record, body io.ReaderAt) (stream uint64, err error) {
-	if !ValidFlow(r.Flow) || r.Size < 0 || (r.Size > 0 && body == nil) || r.Kind < KindReply || r.Kind > KindSame {
+	if !ValidFlow(r.Flow) || r.Size < 0 || (r.Size > 0 && body == nil) || r.Kind < KindReply || r.Kind > KindDigest {
 		return 0, fmt.Errorf("replication: record %v #%d kind %d of %d bytes cannot be sent", r.Flow, r.Index, r.Kind, r.Size)
 	}
 	b.last++

@@ -32,7 +32,14 @@ const (
 	// as if it had come whole, ResultRefused that it has none, or not yet, and ResultFailed perhaps
 	// that it has another. See LateSink.
 	KindSame RecordKind = 7
+	// KindDigest stands for a KindPart that goes out though the receiver does not have it: its bytes say
+	// how much of the reply's body goes out with it and before it, the SHA-256 of that, and how far the
+	// client has acknowledged the stream. A KindPart with the head is before the first.
+	KindDigest RecordKind = 8
 )
+
+// Partial reports whether a record is about a piece of a reply, numbered by Interim.
+func (k RecordKind) Partial() bool { return k == KindPart || k == KindDigest }
 
 // Gives reports whether a record makes its receiver the executor of the flow.
 func (k RecordKind) Gives() bool { return k == KindHandOver || k == KindMove }
@@ -89,7 +96,7 @@ func (k RecordKey) append(dst []byte) []byte {
 func (p *parser) recordKey() RecordKey {
 	return RecordKey{
 		Flow: p.flow(), Index: p.u64(),
-		Kind:    RecordKind(p.enum("kind of record", uint8(KindReply), uint8(KindSame))),
+		Kind:    RecordKind(p.enum("kind of record", uint8(KindReply), uint8(KindDigest))),
 		Interim: p.u16(),
 	}
 }

@@ -57,6 +57,15 @@ func (t *Table) lose(f *flow, now time.Duration, o *Outcome) {
 	}
 }
 
+// Reset ends a flow for which this host speaks where its client is in the stream, which may be ahead of
+// what the local kernel has sent, and forgets it.
+func (t *Table) Reset(id FlowID, now time.Duration, o *Outcome) {
+	o.reset()
+	if f := t.find(id); f != nil && f.speaker {
+		t.lose(f, now, o)
+	}
+}
+
 // jump moves the common stamps beyond all that the dead speaker can have sent: the latest
 // echo, what time has passed since, and a second.
 func (f *flow) jump(now time.Duration) {

@@ -60,6 +60,12 @@ func (t *Table) speak(f *flow, now time.Duration, o *Outcome) {
 	}
 }
 
+// Speaks reports whether this host sends for a flow.
+func (t *Table) Speaks(id FlowID) bool {
+	f := t.find(id)
+	return f != nil && f.speaker && f.mode != Relay
+}
+
 // Executes notes that the peer executes the exchanges of a flow, though this host speaks for
 // new ones: the flow began before the voice moved.
 func (t *Table) Executes(id FlowID) {

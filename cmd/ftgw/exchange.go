@@ -50,6 +50,11 @@ func (f flows) Received(id rewrite.FlowID, n uint64, eof bool) {
 	f.d.on(id.Client, func(t *rewrite.Table, o *rewrite.Outcome) { t.Received(id, n, eof, f.d.now(), o) })
 }
 
+// Reset has the packet layer end the connection.
+func (f flows) Reset(id rewrite.FlowID) {
+	f.d.on(id.Client, func(t *rewrite.Table, o *rewrite.Outcome) { t.Reset(id, f.d.now(), o) })
+}
+
 // Closed changes nothing: the flow lives as long as the kernel has a socket for it.
 func (f flows) Closed(rewrite.FlowID) {}
 

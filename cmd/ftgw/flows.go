@@ -168,6 +168,14 @@ func (d *datapath) mode(id rewrite.FlowID) (rewrite.Mode, bool) {
 	return s.table.Mode(id)
 }
 
+// speaks reports whether this host sends for a flow.
+func (d *datapath) speaks(id rewrite.FlowID) bool {
+	s := d.shard(id.Client)
+	s.mu.Lock()
+	defer s.mu.Unlock()
+	return s.table.Speaks(id)
+}
+
 // own reports whether a flow is this host's alone. A flow that was only relayed to a peer which
 // died is not: the peer has answered its requests.
 func (d *datapath) own(id rewrite.FlowID) bool {

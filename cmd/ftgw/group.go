@@ -162,7 +162,7 @@ func (g *group) buildService(ctx context.Context, v *service, undo *undoList) er
 			r, _ := c.Route(method, path)
 			return r.String()
 		},
-		MayMove: g.mayMove, UpstreamFailed: v.health.Report,
+		MayMove: g.mayMove, MayDefer: g.mayDefer, UpstreamFailed: v.health.Report,
 		Node: n.self.Name, Log: g.log}
 	if err := g.httpConfig(v, &settings); err != nil {
 		return err

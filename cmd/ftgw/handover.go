@@ -88,6 +88,9 @@ func (g *group) relinquish(ctx context.Context, address bool) error {
 		if err := g.await(ctx, "connections that only this host holds", func() int { return g.count().Simplex }, g.turnOverAll); err != nil {
 			return err
 		}
+		if err := g.await(ctx, "replies of deferred routes, which the peer does not have", g.deferring, func() {}); err != nil {
+			return err
+		}
 	}
 	// The machine gives nothing away while it doubts the peer's life, so it is asked again.
 	ask := func() {
@@ -134,6 +137,21 @@ func (g *group) executing() int {
 	sum := 0
 	for _, v := range g.services {
 		sum += v.proxy.Executing()
+	}
+	return sum
+}
+
+// mayDefer reports whether a reply may go out of which the peer gets the digests alone: this host speaks
+// for its flow, and is not about to give that away.
+func (g *group) mayDefer(id rewrite.FlowID) bool {
+	return g.draining.Load() == 0 && g.n.data.speaks(id)
+}
+
+// deferring is how many such replies are under way.
+func (g *group) deferring() int {
+	sum := 0
+	for _, v := range g.services {
+		sum += v.proxy.Deferring()
 	}
 	return sum
 }

@@ -10,6 +10,7 @@ import (
 	"testing/synctest"
 	"time"
 
+	"github.com/ftgw/ftgw/proxy"
 	"github.com/ftgw/ftgw/replication"
 	"github.com/ftgw/ftgw/takeover"
 	"github.com/ftgw/ftgw/upstream"
@@ -104,6 +105,7 @@ func TestGivesAwayRarely(t *testing.T) {
 		g.log = slog.New(slog.NewTextHandler(&log, nil))
 		for _, v := range g.services {
 			v.found(t, errors.New("refused"))
+			v.proxy = proxy.New(proxy.Config{}, nil, nil)
 		}
 		g.dir.status.Store(&takeover.Status{View: takeover.View{Role: takeover.Primary, Paired: true}, Session: true, Target: 1})
 		g.serve[1].Store(true)

@@ -147,7 +147,8 @@ func (g *group) serviceStatus(v *service) ServiceStatus {
 		Flows: FlowCounts{Duplex: c.Duplex, Simplex: c.Simplex, Unprotected: p.Alone},
 		Exchanges: ExchangeCounts{Delivered: p.Delivered, Replayed: p.Replayed,
 			Reexecuted: p.Reexecuted, Moved: p.Moved, Unprotected: p.Unprotected, Failed: p.Failed},
-		Modes: ModeCounts{Logged: p.Delivered - p.SyncStatic - p.Static, SyncStatic: p.SyncStatic, Static: p.Static, Unprotected: p.Unprotected,
+		Modes: ModeCounts{Logged: p.Delivered - p.SyncStatic - p.Static - p.Deferred, SyncStatic: p.SyncStatic, Static: p.Static,
+			Deferred: p.Deferred, Unprotected: p.Unprotected,
 			Instead: p.Unlike, Mirrored: p.Mirrored, Differed: p.Differed},
 	}
 	if st.Paired {

@@ -21,7 +21,7 @@ const designJSON = `{"node":"web-a","version":"1","peers":[{"name":"web-b","stat
 	`"owner":"web-b","epoch":3,"peer":"web-b","in_sync":true,"upstream":"healthy",` +
 	`"flows":{"duplex":12,"simplex":0,"unprotected":0},` +
 	`"exchanges":{"delivered":1042,"replayed":1,"reexecuted":2,"moved":0,"unprotected":0,"failed":0},` +
-	`"exchanges_by_mode":{"logged":900,"sync_static":142,"static":0,"unprotected":0,"static_logged":3,"mirrored":0,"mirrored_not":0},"if_peer_died_now":{"survive":12,"lost":0,"reexecute":1},` +
+	`"exchanges_by_mode":{"logged":900,"sync_static":142,"static":0,"deferred":0,"unprotected":0,"static_logged":3,"mirrored":0,"mirrored_not":0},"if_peer_died_now":{"survive":12,"lost":0,"reexecute":1},` +
 	`"last_takeover":{"epoch":3,"reason":"host_dead","at":"2026-01-02T03:04:05Z",` +
 	`"steps":[{"name":"promote","at_ms":0.25},{"name":"announce","at_ms":1.5}]}}],` +
 	`"drops":{"bad_checksum":2,"unknown_flow":7}}` + "\n"
@@ -37,8 +37,8 @@ shop     192.0.2.100:80  primary  duplex  web-b  3      web-b  yes      healthy
 SERVICE  FLOWS  SIMPLEX  UNPROTECTED  DELIVERED  REPLAYED  REEXECUTED  MOVED  UNPROTECTED  FAILED  IF PEER DIED NOW
 shop     12     0        0            1042       1         2           0      0            0       12 survive, 0 lost, 1 executed again
 
-SERVICE  LOGGED  SYNC-STATIC  STATIC  UNPROTECTED  STATIC STORED INSTEAD  AS BACKUP THE SAME  AS BACKUP NOT
-shop     900     142          0       0            3                      0                   0
+SERVICE  LOGGED  SYNC-STATIC  STATIC  DEFERRED  UNPROTECTED  STATIC STORED INSTEAD  AS BACKUP THE SAME  AS BACKUP NOT
+shop     900     142          0       0         0            3                      0                   0
 
 last takeover of shop: 2026-01-02T03:04:05Z, epoch 3, host_dead
   0.250 ms  promote

@@ -83,6 +83,7 @@ type ModeCounts struct {
 	Logged      uint64 `json:"logged"`      // Instead included
 	SyncStatic  uint64 `json:"sync_static"` // the peer had made the same
 	Static      uint64 `json:"static"`      // went out before the peer had made the same
+	Deferred    uint64 `json:"deferred"`    // the peer had but digests
 	Unprotected uint64 `json:"unprotected"`
 	Instead     uint64 `json:"static_logged"` // stored on a route in either mode: the peer's was another, late or missing
 	Mirrored    uint64 `json:"mirrored"`      // made here as backup, the same as the peer's

@@ -118,10 +118,10 @@ func writeStatus(out io.Writer, s Status) error {
 			v.Flows.Duplex+v.Flows.Simplex, v.Flows.Simplex, v.Flows.Unprotected, v.Exchanges.Delivered, v.Exchanges.Replayed,
 			v.Exchanges.Reexecuted, v.Exchanges.Moved, v.Exchanges.Unprotected, v.Exchanges.Failed, v.IfDied.Survive, v.IfDied.Lost, v.IfDied.Reexecute)
 	}
-	fmt.Fprintf(w, "\nSERVICE\tLOGGED\tSYNC-STATIC\tSTATIC\tUNPROTECTED\tSTATIC STORED INSTEAD\tAS BACKUP THE SAME\tAS BACKUP NOT\n")
+	fmt.Fprintf(w, "\nSERVICE\tLOGGED\tSYNC-STATIC\tSTATIC\tDEFERRED\tUNPROTECTED\tSTATIC STORED INSTEAD\tAS BACKUP THE SAME\tAS BACKUP NOT\n")
 	for _, v := range s.Services {
 		m := v.Modes
-		fmt.Fprintf(w, "%s\t%d\t%d\t%d\t%d\t%d\t%d\t%d\n", v.Name, m.Logged, m.SyncStatic, m.Static, m.Unprotected, m.Instead, m.Mirrored, m.Differed)
+		fmt.Fprintf(w, "%s\t%d\t%d\t%d\t%d\t%d\t%d\t%d\t%d\n", v.Name, m.Logged, m.SyncStatic, m.Static, m.Deferred, m.Unprotected, m.Instead, m.Mirrored, m.Differed)
 	}
 	for _, v := range s.Services {
 		writeTakeover(w, v)

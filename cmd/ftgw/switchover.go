@@ -40,7 +40,8 @@ voice at once, the exchanges of each connection between two requests. Services w
 of nodes go together. Without a SERVICE it is about all services of the node, if they have the
 same list. No connection is reset and nothing is executed twice. It returns when the last
 exchange that runs here has ended. Connections that only this node holds are turned over first:
-they end at their next reply, or when they have idled.
+they end at their next reply, or when they have idled. Replies of deferred routes that are under
+way are waited for, too, for the peer does not have them.
 
 Exit codes: 0 done; 1 not or not wholly done, with the reason; 2 the config file or the command
 line is wrong; 3 no ftgw answers at the socket.`,

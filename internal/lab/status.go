@@ -64,6 +64,7 @@ type ServiceStatus struct {
 		SyncStatic uint64 `json:"sync_static"`
 		Instead    uint64 `json:"static_logged"`
 		Static     uint64 `json:"static"`
+		Deferred   uint64 `json:"deferred"`
 		Mirrored   uint64 `json:"mirrored"`
 		Differed   uint64 `json:"mirrored_not"`
 	} `json:"exchanges_by_mode"`

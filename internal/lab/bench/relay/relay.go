@@ -90,6 +90,7 @@ func (a *alone) Accepted(client, local netip.AddrPort) (rewrite.FlowID, proxy.Du
 func (*alone) Duty(rewrite.FlowID) proxy.Duty                         { return proxy.Executor }
 func (*alone) Received(rewrite.FlowID, uint64, bool)                  {}
 func (*alone) Unprotect(context.Context, rewrite.FlowID) error        { return nil }
+func (*alone) Reset(rewrite.FlowID)                                   {}
 func (*alone) Closed(rewrite.FlowID)                                  {}
 func (*alone) Store(context.Context, proxy.Record, io.ReaderAt) error { return nil }
 
