@@ -30,19 +30,28 @@ const (
 	Unprotected Mode = "unprotected" // passed through as it comes; the connection ends with its host
 )
 
-// modes are all that there are, in the order in which they are shown.
-var modes = []Mode{Logged, SyncStatic, Static, Deferred, Unprotected}
+// Modes are all that there are, in the order in which they are shown. Nobody changes it.
+var Modes = []Mode{Logged, SyncStatic, Static, Deferred, Unprotected}
 
 // Route returns the route of a request and whether there is one. The longest text wins; of equal
 // length an exact one before a path's beginning before its end, and one with methods before one
 // without.
 func (s Service) Route(method, path string) (best Route, found bool) {
-	for _, r := range s.Routes {
-		if r.matches(method, path) && (!found || r.beats(best)) {
-			best, found = r, true
+	if i := s.RouteIndex(method, path); i >= 0 {
+		return s.Routes[i], true
+	}
+	return Route{}, false
+}
+
+// RouteIndex returns the place of that route in Routes, -1 if there is none.
+func (s Service) RouteIndex(method, path string) int {
+	best := -1
+	for i, r := range s.Routes {
+		if r.matches(method, path) && (best < 0 || r.beats(s.Routes[best])) {
+			best = i
 		}
 	}
-	return best, found
+	return best
 }
 
 // Mode returns the mode of a request: that of its route, else Logged.
@@ -76,11 +85,11 @@ func (r Route) beats(o Route) bool { return r.compare(o) < 0 }
 
 // compare orders routes: those that win come first. Equal ones have the same text.
 func (r Route) compare(o Route) int {
-	return cmp.Or(cmp.Compare(len(o.text()), len(r.text())), cmp.Compare(r.rank(), o.rank()), cmp.Compare(r.open(), o.open()))
+	return cmp.Or(cmp.Compare(len(o.Text()), len(r.Text())), cmp.Compare(r.rank(), o.rank()), cmp.Compare(r.open(), o.open()))
 }
 
-// text is what the path is compared with.
-func (r Route) text() string { return cmp.Or(r.Exact, r.Path, r.Suffix) }
+// Text is what the path is compared with.
+func (r Route) Text() string { return cmp.Or(r.Exact, r.Path, r.Suffix) }
 
 func (r Route) rank() int {
 	switch {
@@ -102,7 +111,7 @@ func (r Route) open() int {
 
 // String returns what the route matches, in the file's words.
 func (r Route) String() string {
-	text := fmt.Sprintf("%s = %q", r.key(), r.text())
+	text := fmt.Sprintf("%s = %q", r.key(), r.Text())
 	if len(r.Methods) > 0 {
 		text += fmt.Sprintf(", methods = [\"%s\"]", strings.Join(r.Methods, `", "`))
 	}
@@ -120,15 +129,15 @@ func checkRoutes(f *findings, service string, s Service) {
 		for j, o := range s.Routes[:i] {
 			if both, overlap := r.overlaps(o); overlap {
 				f.add(at+"."+r.key(), "change one of them, or give them methods that differ",
-					"%s%s is also that of %s", r.text(), both, index(service+".route", j))
+					"%s%s is also that of %s", r.Text(), both, index(service+".route", j))
 			}
 		}
 		var words []string
-		for _, m := range modes {
+		for _, m := range Modes {
 			words = append(words, string(m))
 		}
 		remedy := "write " + strings.Join(words[:len(words)-1], ", ") + " or " + words[len(words)-1]
-		if !f.has(at+".mode") && !slices.Contains(modes, r.Mode) {
+		if !f.has(at+".mode") && !slices.Contains(Modes, r.Mode) {
 			f.add(at+".mode", remedy, "%q is not a mode", r.Mode)
 		}
 	}
@@ -173,7 +182,7 @@ func checkMethods(f *findings, at string, methods []string) {
 // overlaps reports whether neither of two routes beats the other where both match; both says in
 // which method.
 func (r Route) overlaps(o Route) (both string, overlap bool) {
-	if r.text() == "" || r.rank() != o.rank() || r.text() != o.text() || r.open() != o.open() {
+	if r.Text() == "" || r.rank() != o.rank() || r.Text() != o.Text() || r.open() != o.open() {
 		return "", false
 	}
 	if r.open() == 1 {

@@ -85,6 +85,9 @@ func TestDeferred(t *testing.T) {
 	t.Run("a dies, other bytes", func(t *testing.T) {
 		x := start(t, lab.Options{CongestionControl: "cubic"}, deferred)
 		x.marked("/marked?id=long&size=" + strconv.Itoa(longReply))
+		if w := strings.Join(x.warnings(x.B), "\n"); !strings.Contains(w, `the deferred route path = "/marked" is logged`) {
+			t.Errorf("b warns of %q", w)
+		}
 	})
 }
 

@@ -136,16 +136,33 @@ func TestStaticDiffers(t *testing.T) {
 	}
 	x.until("it is found out", 10*time.Second, func() bool { return x.service(x.A).Modes.Instead == 1 })
 	for _, h := range []*lab.Host{x.A, x.B} {
-		if log := x.nodes[h].Log(); !strings.Contains(log, "a static route is logged from now on") {
+		if log := x.nodes[h].Log(); !strings.Contains(log, "a route is logged from now on") {
 			t.Errorf("%s does not say so:\n%s", h.Name, log)
 		}
 		if w := strings.Join(x.warnings(h), "\n"); !strings.Contains(w, `the static route path = "/bytes" is logged`) {
 			t.Errorf("%s warns of %q", h.Name, w)
 		}
 	}
+	x.must(x.nodes[x.B].Kill())
+	x.until("a serves alone", 10*time.Second, func() bool { return x.service(x.A).Role == "sole" })
+	x.node(x.B)
+	x.duplex()
+	x.until("b is told when it is back", 5*time.Second, func() bool { return len(x.warnings(x.B)) == 1 })
+	x.command(x.A, "routes")
+	x.command(x.A, "routes", "--reset", "web", "/bytes")
+	x.until("neither distrusts it", 5*time.Second, func() bool { return len(x.warnings(x.A)) == 0 && len(x.warnings(x.B)) == 0 })
+	same := client.Bytes("same", 5000)
+	same.Path += "&fixed=1&plain=1"
+	for i, r := range []client.Request{same, client.Bytes("other", 5000)} {
+		if got := x.client.Once(t.Context(), r); !got.OK() {
+			t.Fatal(got)
+		}
+		x.until("it was static again", 10*time.Second, func() bool { return x.service(x.A).Modes.Static == uint64(2+i) })
+	}
+	x.until("it is found out again", 10*time.Second, func() bool { return len(x.warnings(x.A)) == 1 && len(x.warnings(x.B)) == 1 })
 	wait := x.busy()
 	time.Sleep(500 * time.Millisecond) // of load
-	if a := x.service(x.A).Modes; a.Static != 1 || a.Logged == 0 {
+	if a := x.service(x.A).Modes; a.Static != 3 || a.Logged == 0 {
 		t.Errorf("%+v", a)
 	}
 	x.must(x.A.Crash())

@@ -3,10 +3,8 @@ package proxy
 import (
 	"context"
 	"errors"
-	"slices"
 	"time"
 
-	"github.com/ftgw/ftgw/config"
 	"github.com/ftgw/ftgw/replication"
 )
 
@@ -16,7 +14,7 @@ import (
 // reply alike is leant on only where a host dies within that time: the survivor executes the request
 // again, and its reply goes on at the byte that its socket has. For this the heads are to be the same
 // as well: they have no Date, and the peer compares what is left but for Connection. A reply that
-// differs turns its route to logged, on both hosts, until they are started again.
+// differs turns its route to logged, on both hosts, until it is reset (routes.go).
 
 const (
 	maxBehind    = 8               // replies of a connection that the peer may not have yet
@@ -99,7 +97,7 @@ func (x *executor) caughtUp() error {
 }
 
 // reconcile sees to it that the peer has a reply that went out already.
-func (s *Server) reconcile(ctx context.Context, rec Record, w *wire, route string) error {
+func (s *Server) reconcile(ctx context.Context, rec Record, w *wire, route *route) error {
 	like := rec
 	like.Kind, like.Size = replication.KindSame, int64(sameFixed+w.bare)
 	soon, cancel := context.WithTimeout(ctx, behindWithin)
@@ -117,33 +115,4 @@ func (s *Server) reconcile(ctx context.Context, rec Record, w *wire, route strin
 	}
 	s.count.unlike.Add(1)
 	return s.log.Store(ctx, rec, w)
-}
-
-// demote turns a route that was promised to be static to logged.
-func (s *Server) demote(route, why string) {
-	if _, already := s.demoted.LoadOrStore(route, true); !already {
-		s.cfg.Log.Error("a static route is logged from now on: its replies are not the same on both hosts. Make them so, or write another mode, and restart ftgw on both",
-			"route", route, "why", why)
-	}
-}
-
-// Demoted returns the static routes that are logged since the start, because a reply differed.
-func (s *Server) Demoted() (routes []string) {
-	s.demoted.Range(func(route, _ any) bool {
-		routes = append(routes, route.(string))
-		return true
-	})
-	slices.Sort(routes)
-	return routes
-}
-
-// inForce returns the mode that a request of a route has now.
-func (s *Server) inForce(method, path string) config.Mode {
-	mode := s.cfg.Mode(method, path)
-	if mode == config.Static || mode == config.Deferred {
-		if _, demoted := s.demoted.Load(s.cfg.Route(method, path)); demoted {
-			return config.Logged
-		}
-	}
-	return mode
 }

@@ -9,6 +9,7 @@ import (
 	"strconv"
 	"strings"
 	"sync"
+	"sync/atomic"
 	"testing"
 	"time"
 
@@ -127,8 +128,9 @@ func TestStaticDiffers(t *testing.T) {
 	} {
 		t.Run(tt.name, func(t *testing.T) {
 			var log words
-			executor, standby, a, b := newTwoSites(t, Config{Log: slog.New(slog.NewTextHandler(&log, nil)),
-				Route: func(_, path string) string { return path[:min(len(path), 8)] }})
+			var told atomic.Int64
+			executor, standby, a, b := newTwoSites(t, Config{Demoted: func(int) { told.Add(1) }, Log: slog.New(slog.NewTextHandler(&log, nil)),
+				Routes: []string{"/static/", "/other/"}, Route: func(_, path string) int { return strings.Index(path, "/static/") }})
 			a.then(func(w http.ResponseWriter, r *http.Request) bool {
 				w.Header().Set("X-Secret", "a")
 				w.Header().Set("Content-Length", "70")
@@ -152,13 +154,23 @@ func TestStaticDiffers(t *testing.T) {
 			if st := executor.Stats(); st.Static != want || st.Delivered != 2 || st.Unlike != 1 {
 				t.Errorf("%+v", st)
 			}
-			if got := executor.inForce("GET", "/static/x") == config.Logged; got != tt.demoted || got != (standby.inForce("GET", "/static/x") == config.Logged) {
-				t.Errorf("demoted: %v", got)
+			for _, h := range []*host{executor, standby} {
+				mode, _ := h.inForce("GET", "/static/x")
+				r := h.Routes()
+				if (mode == config.Logged) != tt.demoted || (r[0].Demoted != nil) != tt.demoted || r[1].Demoted != nil || told.Load() != map[bool]int64{true: 2}[tt.demoted] {
+					t.Errorf("%s, %+v, told %d times", mode, r, told.Load())
+				}
+				if h.ResetRoute(1) || h.ResetRoute(7) || h.ResetRoute(0) != tt.demoted {
+					t.Error("another route was reset than the one")
+				}
+				if mode, _ := h.inForce("GET", "/static/x"); mode != config.Static {
+					t.Errorf("reset, it is %s", mode)
+				}
 			}
-			if d := fmt.Sprint(executor.Demoted(), standby.Demoted()); (d == "[/static/] [/static/]") != tt.demoted {
-				t.Errorf("demoted %s", d)
+			if r := executor.Routes()[0].Replies; r[config.Static] != want || r[config.Logged] != 2-want {
+				t.Errorf("%v", r)
 			}
-			if text := log.String(); !strings.Contains(text, tt.says) || strings.Contains(text, "hidden") || strings.Contains(text, "restart ftgw") != tt.demoted {
+			if text := log.String(); !strings.Contains(text, tt.says) || strings.Contains(text, "hidden") || strings.Contains(text, "is logged from now on") != tt.demoted {
 				t.Errorf("%s", text)
 			}
 		})

@@ -79,8 +79,14 @@ type Config struct {
 	// wrote it. What is none of config.Unprotected, config.SyncStatic, config.Static and config.Deferred is logged. Default: all are.
 	Mode func(method, path string) config.Mode
 
-	// Route names the route of a request, for what is found out of a static one. Default: all are one.
-	Route func(method, path string) string
+	// Routes names the routes, for the log. Default: there is none.
+	Routes []string
+	// Route numbers the route of a request, as in Routes; -1, or what is no number of one: it has none. It is
+	// not asked where there is none.
+	Route func(method, path string) int
+	// Demoted is told that a route of mode config.Static or config.Deferred is logged from now on, because of
+	// what was found here. It must not block. Default: nobody is told.
+	Demoted func(route int)
 	// Shadow says that some requests are in mode config.SyncStatic or config.Static: as standby this host reads them,
 	// too, and has its own upstream execute those. Without it their replies are stored.
 	Shadow bool
@@ -142,8 +148,8 @@ func (c Config) withDefaults() Config {
 	if c.Mode == nil {
 		c.Mode = func(string, string) config.Mode { return config.Logged }
 	}
-	if c.Route == nil {
-		c.Route = func(string, string) string { return "" }
+	if c.Demoted == nil {
+		c.Demoted = func(int) {}
 	}
 	if c.Epoch == nil {
 		c.Epoch = func() uint64 { return 0 }

@@ -3,7 +3,6 @@ package proxy
 import (
 	"cmp"
 	"errors"
-	"strings"
 	"time"
 
 	"github.com/ftgw/ftgw/config"
@@ -16,13 +15,10 @@ import (
 func (x *executor) enter(r *request, attempt uint8, site Site, success Outcome) {
 	x.row = row{flow: x.flow.id, index: x.index, began: time.Now(), attempt: attempt, site: site,
 		mode: config.Logged, outcome: Unfinished, touched: attempt > 1 && x.first, ticket: x.row.ticket}
-	x.success, x.payload, x.asked = success, 0, 0
+	x.success, x.payload, x.asked, x.route = success, 0, 0, nil
 	if r != nil {
 		x.row.request(r.method, r.target)
-		if x.row.mode = x.mode(r); x.row.mode == config.Static || x.row.mode == config.Deferred {
-			path, _, _ := strings.Cut(r.target, "?")
-			x.route = x.flow.s.cfg.Route(r.method, path)
-		}
+		x.row.mode, x.route = x.mode(r)
 		x.row.key.n = uint8(copy(x.row.key.text[:], r.clientKey()))
 	}
 	x.flow.s.ledger.put(&x.row)
@@ -48,6 +44,7 @@ func (x *executor) conclude(q *request, err error) {
 	}
 	r.took = time.Since(r.began)
 	x.flow.s.ledger.put(r)
+	x.route.counted(r.mode, r.outcome)
 	x.tell(q)
 	if r.outcome == Moved {
 		x.moving.row = *r

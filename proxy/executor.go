@@ -43,7 +43,7 @@ type executor struct {
 	payload int64         // bytes of the reply's body that were given to the client
 	asked   time.Duration // how long the upstream was asked in it
 
-	route  string // of the request, if it is static or deferred
+	route  *route // of the request; nil: it was malformed
 	behind behind
 
 	own *own // with the PROXY protocol only
@@ -175,7 +175,7 @@ func (x *executor) execute(r *request, attempt uint8) (*wire, error) {
 	if p := x.pending; p != nil && p.why != nil { // the peer did not take it
 		return nil, p.why
 	}
-	if x.unprotected(r) && x.prefix == nil { // what has begun in parts ends so
+	if x.row.mode == config.Unprotected && x.prefix == nil { // what has begun in parts ends so
 		return x.pass(r, attempt)
 	}
 	return x.unsplice(x.ask(r, attempt, x.whole))

@@ -98,8 +98,8 @@ func digest(r io.Reader) (sum [sha256.Size]byte, err error) {
 	return [sha256.Size]byte(h.Sum(nil)), err
 }
 
-// mode returns the mode of a request's route.
-func (x *executor) mode(r *request) config.Mode {
+// mode returns the mode that a request has now, and its route.
+func (x *executor) mode(r *request) (config.Mode, *route) {
 	path, _, _ := strings.Cut(r.target, "?")
 	return x.flow.s.inForce(r.method, path)
 }

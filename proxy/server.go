@@ -23,7 +23,7 @@ type Server struct {
 	count  counters
 	ledger ledger
 
-	demoted sync.Map     // static routes that are logged, by name
+	routes  []route      // those of Config.Routes, and one for the requests of none
 	sulking atomic.Int64 // until when no sync-static likeness is sent, Unix nanoseconds
 	heard   atomic.Int64 // when one was answered last, likewise
 
@@ -57,6 +57,7 @@ func New(cfg Config, flows Flows, log Log) *Server {
 		cfg: cfg, flows: flows, log: log,
 		ledger:   ledger{size: cfg.Ledger},
 		depot:    depot{dir: cfg.SpillDir, memory: cfg.Memory, budget: cfg.Buffers},
+		routes:   newRoutes(len(cfg.Routes)),
 		table:    make(map[rewrite.FlowID]*flow),
 		handlers: make(map[*handler]struct{}),
 	}

@@ -6,7 +6,6 @@ import (
 	"crypto/sha256"
 	"errors"
 	"io"
-	"strings"
 	"sync"
 
 	"github.com/ftgw/ftgw/config"
@@ -49,8 +48,8 @@ var errOvertaken = errors.New("the peer's reply has come")
 type mirrored struct {
 	end   uint64 // of the request
 	mode  config.Mode
-	route string // in mode static
-	w     *wire  // with a head in mode static only
+	route *route
+	w     *wire // with a head in mode static only
 	sum   [sha256.Size]byte
 	why   error // there is none
 }
@@ -203,8 +202,7 @@ func (h *shadow) make(x *executor, at place) mirrored {
 	r, err := parseRequest(string(x.head), cfg.MaxFields)
 	own := mirrored{}
 	if err == nil {
-		path, _, _ := strings.Cut(r.target, "?")
-		own.mode, own.route = x.mode(r), cfg.Route(r.method, path)
+		own.mode, own.route = x.mode(r)
 	}
 	switch {
 	case err != nil:

@@ -11,8 +11,6 @@ import (
 	"time"
 
 	"golang.org/x/sys/unix"
-
-	"github.com/ftgw/ftgw/config"
 )
 
 // Routes in mode unprotected: the reply goes to the client as it comes from the upstream, and
@@ -27,11 +25,6 @@ var errCut = errors.New("the reply cannot be finished")
 // How a client that has gone is found out where nothing is sent: after 30 s of silence, then six
 // probes.
 var streamAlive = net.KeepAliveConfig{Enable: true, Idle: 30 * time.Second, Interval: 10 * time.Second, Count: 6}
-
-// unprotected reports whether the route of r is in that mode.
-func (x *executor) unprotected(r *request) bool {
-	return x.mode(r) == config.Unprotected
-}
 
 // pass makes the connection this host's alone and passes the upstream's reply through. A wire is
 // returned only for a reply that this host makes.

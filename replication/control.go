@@ -71,6 +71,10 @@ const (
 	NoteUnknown NoteKind = 2 // a clone came for a flow the sender does not know
 	NoteClosed  NoteKind = 3 // the sender's kernel has no socket for it any more
 
+	// NoteRoute is about a route of a service, whose address is the flow's both: the client's port is the
+	// route's place in the config. Reason: RouteLogged, or 0 if it has its mode again.
+	NoteRoute NoteKind = 7
+
 	NoteRelayed NoteKind = 6 // the sender holds the flow no longer, as NoteSimplex has asked
 
 	// A switchover, in this order: the flows whose exchanges the sender goes on to execute, then
@@ -86,6 +90,9 @@ const (
 	HandOverVoice   uint8 = 1 << iota // the peer speaks from now on
 	HandOverAddress                   // the peer answers for the advertised address
 )
+
+// RouteLogged says in the Reason of a NoteRoute that its replies differ between the hosts.
+const RouteLogged uint8 = 1
 
 // FlowNote tells the peer about one flow. Reason is a code of the package that sends it.
 type FlowNote struct {
@@ -152,7 +159,7 @@ func ParseNotes(rest []byte) ([]FlowNote, error) {
 	for len(p.b) > 0 {
 		notes = append(notes, FlowNote{
 			Flow:   p.flow(),
-			Kind:   NoteKind(p.enum("kind of note", uint8(NoteSimplex), uint8(NoteRelayed))),
+			Kind:   NoteKind(p.enum("kind of note", uint8(NoteSimplex), uint8(NoteRoute))),
 			Reason: p.u8(),
 		})
 	}

@@ -158,10 +158,7 @@ func (g *group) buildService(ctx context.Context, v *service, undo *undoList) er
 		Ledger: n.cfg.Limits.Ledger, Epoch: func() uint64 { return uint64(g.dir.epoch()) },
 		SpillDir: n.cfg.StateDir, Permit: g.permit, TurnOver: g.turnOver, TurnOverIdle: n.cfg.Timing.TurnOver,
 		Mode: c.Mode, Shadow: c.HasMode(config.SyncStatic, config.Static),
-		Route: func(method, path string) string {
-			r, _ := c.Route(method, path)
-			return r.String()
-		},
+		Routes: routeNames(c.Routes), Route: c.RouteIndex, Demoted: func(route int) { g.tellRoute(v, route, true) },
 		MayMove: g.mayMove, MayDefer: g.mayDefer, UpstreamFailed: v.health.Report,
 		Node: n.self.Name, Log: g.log}
 	if err := g.httpConfig(v, &settings); err != nil {

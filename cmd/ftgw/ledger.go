@@ -4,6 +4,7 @@ import (
 	"encoding/json"
 	"fmt"
 	"io"
+	"net/http"
 	"net/url"
 	"strconv"
 	"text/tabwriter"
@@ -152,7 +153,7 @@ answers at the socket.`,
 }
 
 func showLedger(cmd *cobra.Command, socket string, query url.Values, asJSON bool) error {
-	text, err := fetch(cmd, socket, "ledger", query)
+	text, err := fetch(cmd, http.MethodGet, socket, "ledger", query)
 	if err != nil {
 		return err
 	}

@@ -177,7 +177,7 @@ func (n *node) run(ctx context.Context) error {
 		g.parts(part)
 	}
 	part(func(ctx context.Context) error {
-		return serveSocket(ctx, n.socket, answers{n.status, n.ledger, n.switchover, n.drain})
+		return serveSocket(ctx, n.socket, answers{n.status, n.ledger, n.routes, n.resetRoutes, n.switchover, n.drain})
 	})
 	n.log.Info("node runs", "node", n.self.Name, "groups", groupNames(n.groups), "interface", n.iface, "gateway", n.gateway)
 	return all.Wait()

@@ -32,9 +32,11 @@ func (n *node) status() Status {
 	for _, g := range n.groups {
 		for _, v := range g.services {
 			s.Services = append(s.Services, g.serviceStatus(v))
-			for _, route := range v.proxy.Demoted() {
-				s.Warnings = append(s.Warnings, fmt.Sprintf("service %s: the static route %s is logged, for its replies differ between the hosts "+
-					"(see the log; make them the same or write another mode, then restart ftgw on both)", v.cfg.Name, route))
+			for _, r := range v.routes() {
+				if r.LoggedSince != nil {
+					s.Warnings = append(s.Warnings, fmt.Sprintf("service %s: the %s route %s is logged, for its replies differ between the hosts: %s "+
+						"(make them the same, then ftgw routes --reset; or write another mode)", v.cfg.Name, r.Mode, r.Route, r.Why))
+				}
 			}
 		}
 		s.Warnings = append(s.Warnings, g.healthWarnings()...)

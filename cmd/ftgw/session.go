@@ -77,6 +77,7 @@ func (s *session) Up(h replication.Hello) {
 	}
 	s.g.post(takeover.Event{Kind: takeover.SessionUp, From: s.from, Boot: s.boot,
 		Epoch: takeover.Epoch(h.Epoch), Unequal: h.Kernel != s.g.n.kernel})
+	s.g.tellRoutes(s.from)
 	if !s.ofPeer() {
 		return
 	}
@@ -124,6 +125,11 @@ func (s *session) Stored(items []replication.StoredItem) {
 }
 
 func (s *session) Notes(notes []replication.FlowNote) {
+	for _, n := range notes {
+		if n.Kind == replication.NoteRoute {
+			s.g.toldRoute(n, s.g.nodes[s.from].Name)
+		}
+	}
 	if !s.ofPeer() {
 		return
 	}

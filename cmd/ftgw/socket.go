@@ -60,6 +60,10 @@ func listenSocket(path string) (net.Listener, error) {
 type answers struct {
 	status func() Status
 	ledger func(sinceTakeover bool, limit int) Ledger // nil: this node has none
+	routes func() Routes                              // nil: likewise
+	// reset gives routes of a service that are logged their mode back, on all nodes, and returns how many
+	// there were; an empty path means all of them.
+	reset func(service, path string) (int, error)
 	// switchover gives the voice of a service, or of the only group, to the peer and returns when
 	// it has it; nil: this node has none.
 	switchover func(ctx context.Context, service string) error
@@ -80,6 +84,25 @@ func serveSocket(ctx context.Context, l net.Listener, a answers) error {
 		q := r.URL.Query()
 		limit, _ := strconv.Atoi(q.Get("limit")) // 0, all, where it is none
 		writeJSON(w, a.ledger(q.Get("since-takeover") == "true", max(0, limit)))
+	})
+	mux.HandleFunc("GET /routes", func(w http.ResponseWriter, _ *http.Request) {
+		if a.routes == nil {
+			http.Error(w, "a witness has no routes: ask a node that serves", http.StatusNotFound)
+			return
+		}
+		writeJSON(w, a.routes())
+	})
+	mux.HandleFunc("POST /routes/reset", func(w http.ResponseWriter, r *http.Request) {
+		if a.reset == nil {
+			http.Error(w, "a witness has no routes: ask a node that serves", http.StatusNotFound)
+			return
+		}
+		n, err := a.reset(r.URL.Query().Get("service"), r.URL.Query().Get("path"))
+		if err != nil {
+			http.Error(w, err.Error(), http.StatusConflict)
+			return
+		}
+		writeJSON(w, RoutesReset{n})
 	})
 	mux.HandleFunc("POST /switchover", func(w http.ResponseWriter, r *http.Request) {
 		a.handOver(w, a.switchover != nil, func() error { return a.switchover(r.Context(), r.URL.Query().Get("service")) })

@@ -10,6 +10,7 @@ import (
 	"net/http"
 	"net/url"
 	"slices"
+	"strings"
 	"syscall"
 	"text/tabwriter"
 	"time"
@@ -44,7 +45,7 @@ answers at the socket.`,
 				}
 				socket = cfg.Socket
 			}
-			text, err := fetch(cmd, socket, "status", nil)
+			text, err := fetch(cmd, http.MethodGet, socket, "status", nil)
 			if err != nil {
 				return err
 			}
@@ -66,8 +67,8 @@ answers at the socket.`,
 }
 
 // fetch returns the JSON that the node at the socket has of that name.
-func fetch(cmd *cobra.Command, socket, what string, query url.Values) ([]byte, error) {
-	req, err := http.NewRequestWithContext(cmd.Context(), http.MethodGet, "http://ftgw/"+what+"?"+query.Encode(), nil)
+func fetch(cmd *cobra.Command, method, socket, what string, query url.Values) ([]byte, error) {
+	req, err := http.NewRequestWithContext(cmd.Context(), method, "http://ftgw/"+what+"?"+query.Encode(), nil)
 	if err != nil {
 		return nil, err
 	}
@@ -85,7 +86,11 @@ func fetch(cmd *cobra.Command, socket, what string, query url.Values) ([]byte, e
 	if err != nil {
 		return nil, fmt.Errorf("read %s from %s: %w", what, socket, err)
 	}
-	if resp.StatusCode != http.StatusOK {
+	switch resp.StatusCode {
+	case http.StatusOK:
+	case http.StatusConflict: // what was asked cannot be done
+		return nil, errors.New(strings.TrimSpace(string(text)))
+	default:
 		return nil, fmt.Errorf("read %s from %s: %s: %s", what, socket, resp.Status, text)
 	}
 	return text, nil
