@@ -20,6 +20,10 @@
 // held bytes and then the live socket, so that no request whose reply is stored is executed
 // again (I4).
 //
+// Config.Mode has some requests protected otherwise: both hosts make the reply (same.go, behind.go), the
+// peer gets its digests alone (deferred.go), or nobody protects it (stream.go). All of them keep both
+// kernels at the same place of the stream.
+//
 // Bodies beyond a memory limit spill to unlinked files. Connections to the upstream are lent by
 // Config.Connect, and each exchange that ended here is told to Config.Access.
 //

@@ -192,27 +192,3 @@ func TestPartsCut(t *testing.T) {
 		t.Errorf("%.200s", got)
 	}
 }
-
-// Whatever the peer sends as parts, noting them neither fails badly nor takes them for more than
-// they are.
-func FuzzPrefix(f *testing.F) {
-	f.Add([]byte("HTTP/1.1 200 OK\r\nContent-Length: 9\r\n\r\nabc"), []byte("def"))
-	f.Add([]byte("HTTP/1.1 200 OK\r\nTransfer-Encoding: chunked\r\n\r\n3\r\nabc\r\n"), []byte("3\r\ndef\r\n"))
-	f.Add([]byte("HTTP/1.1 200 OK\r\nTransfer-Encoding: chunked\r\n\r\n-3\r\nabc\r\n"), []byte("7fffffffffffffff\r\nd"))
-	f.Fuzz(func(t *testing.T, first, second []byte) {
-		d := depot{dir: t.TempDir(), memory: 1 << 20, budget: 1 << 20}
-		var p *prefix
-		for i, b := range [][]byte{first, second} {
-			part := d.newSpill()
-			part.Write(b)
-			p = p.add(part)
-			part.release()
-			if int(p.parts) != i+1 || p.length < 0 || p.length > int64(len(first)+len(second)) {
-				t.Fatalf("%+v", p)
-			}
-		}
-		if p.wrong != nil && p.skip(strings.NewReader(""), &response{status: p.status}, p.framing, 0, io.Discard) == nil {
-			t.Error("goes on behind what was not understood")
-		}
-	})
-}

@@ -373,12 +373,7 @@ func TestSameHandOver(t *testing.T) {
 		eventually(t, "the reply", func() bool {
 			return executor.Stats().Delivered+standby.Stats().Delivered == uint64(i+1) && w.seen(0) == w.seen(1)
 		})
-		from, to := executor, standby
-		if i%2 == 1 {
-			from, to = standby, executor
-		}
-		from.Yield(all)
-		eventually(t, "it is handed over", func() bool { return from.Executing() == 0 && to.Executing() == 1 })
+		handOver(t, i, executor, standby)
 	}
 	w.write([]byte("GET /same/6 HTTP/1.1\r\nHost: shop\r\nConnection: close\r\n\r\n"))
 	w.readers.Wait()

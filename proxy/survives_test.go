@@ -36,3 +36,14 @@ func (w *twin) survives(t *testing.T, paths []string, reached <-chan struct{}, d
 	}
 	return replies(t, sb, methods...)
 }
+
+// handOver gives the executor's part of a pair's one connection to the standby, or back at every other turn.
+func handOver(t *testing.T, turn int, executor, standby *host) {
+	t.Helper()
+	from, to := executor, standby
+	if turn%2 == 1 {
+		from, to = standby, executor
+	}
+	from.Yield(all)
+	eventually(t, "it is handed over", func() bool { return from.Executing() == 0 && to.Executing() == 1 })
+}

@@ -200,6 +200,31 @@ func TestLostFlowIsResetAtTheLastAck(t *testing.T) {
 	}
 }
 
+// A survivor whose kernel is behind the client ends the connection where the client is, and only it does.
+func TestResetWhereTheClientIs(t *testing.T) {
+	p, b := pair(t)
+	iss, stamp := connect(t, p, b)
+	id := FlowID{Key: Key{Client: clientEnd, Advertised: advertised}, ISN: clientISN}
+	p.kernel(0, clientISN+1, "0123456789")
+	b.in(client(clientISN+1, iss+11, ACK, stamp, "")) // ahead of the backup's kernel
+	if p.table.Speaks(id) == b.table.Speaks(id) {
+		t.Error("not one of them speaks")
+	}
+	if b.table.Reset(id, *b.now, &b.o); len(b.o.ToClient) != 0 || len(b.table.flows) != 1 {
+		t.Fatal("who does not speak resets the client")
+	}
+	b.table.Survive(advertised, *b.now, func(*Outcome) {})
+	if b.table.Reset(id, *b.now, &b.o); len(b.o.ToClient) != 2 || len(b.table.flows) != 0 || b.table.Speaks(id) {
+		t.Fatalf("%d packets, %d flows", len(b.o.ToClient), len(b.table.flows))
+	}
+	if s := parse(t, b.o.ToClient[0]); !s.Flags().Has(RST) || s.Seq() != iss+11 {
+		t.Errorf("%v at %d, want %d", s.Flags(), s.Seq(), iss+11)
+	}
+	if b.table.Reset(id, *b.now, &b.o); len(b.o.ToClient) != 0 {
+		t.Error("an unknown flow is reset")
+	}
+}
+
 // Relayed flows have no socket here to tell when they end.
 func TestRelayedFlowsAreForgotten(t *testing.T) {
 	for name, c := range map[string]struct {

@@ -79,7 +79,9 @@ func serve(t *testing.T) (path string) {
 	}
 	ctx, cancel := context.WithCancel(t.Context())
 	done := make(chan error, 1)
-	go func() { done <- serveSocket(ctx, l, answers{status: designStatus, ledger: designLedger, routes: designRoutes, reset: designReset}) }()
+	go func() {
+		done <- serveSocket(ctx, l, answers{status: designStatus, ledger: designLedger, routes: designRoutes, reset: designReset})
+	}()
 	t.Cleanup(func() {
 		cancel()
 		if err := <-done; err != nil {
