@@ -100,7 +100,7 @@ func TestProtocolNamesEveryKind(t *testing.T) {
 		}
 		return want
 	}
-	for heading, want := range map[string][]string{"Records": count(uint8(KindSame)), "Notes": count(uint8(NoteRelayed)),
+	for heading, want := range map[string][]string{"Records": count(uint8(KindDigest)), "Notes": count(uint8(NoteRoute)),
 		"Flags of a Heartbeat": {"1", "2", "4", "8", strconv.Itoa(int(FlagChosen))}} {
 		var got []string
 		for _, row := range rows(t, heading) {
