@@ -43,12 +43,12 @@ func contained(t testing.TB, argv ...string) []string {
 }
 
 // startReal starts a pair in duplex whose upstream on both hosts is the given server with that content.
-func startReal(t *testing.T, s server, files site) *cluster {
+func startReal(t *testing.T, s server, files site, routes ...string) *cluster {
 	t.Helper()
 	labtest.Require(t)
 	s.find(t)
 	x := &cluster{T: t, Lab: labtest.Lab(t, lab.Options{CongestionControl: "cubic"}), nodes: map[*lab.Host]*lab.Process{}}
-	x.must(x.WriteConfig(lab.Config{}))
+	x.must(x.WriteConfig(lab.Config{Service: strings.Join(routes, "")}))
 	for _, h := range []*lab.Host{x.A, x.B} {
 		x.must(files.write(filepath.Join(h.Dir, "www")))
 		p := s.start(x, h)

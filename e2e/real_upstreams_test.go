@@ -24,6 +24,7 @@ func TestRealUpstreams(t *testing.T) {
 	}{
 		{"nginx/primary", useNginx, primary},
 		{"nginx/backup", useNginx, backup},
+		{"nginx, deferred/primary", useNginxDeferred, primary},
 		{"apache/primary", useApache, primary},
 		{"apache/backup", useApache, backup},
 		{"gunicorn/primary", useGunicorn, primary},
@@ -34,9 +35,21 @@ func TestRealUpstreams(t *testing.T) {
 }
 
 // useNginx: files of every kind are on their way.
-func useNginx(t *testing.T, victim func(*cluster) *lab.Host) *cluster {
+func useNginx(t *testing.T, victim func(*cluster) *lab.Host) *cluster { return nginxFiles(t, victim) }
+
+// useNginxDeferred: the same, where the backup has nothing of the longer ones.
+func useNginxDeferred(t *testing.T, victim func(*cluster) *lab.Host) *cluster {
+	x := nginxFiles(t, victim, "[[service.route]]\npath = \"/\"\nmode = \"deferred\"\n")
+	if out := x.ledger(x.B, "--since-takeover", "--json"); strings.Count(out, `"outcome":"re-executed","mode":"deferred"`) < 3 {
+		t.Errorf("too few were deferred: %s", out)
+	}
+	return x
+}
+
+func nginxFiles(t *testing.T, victim func(*cluster) *lab.Host, routes ...string) *cluster {
+	t.Helper()
 	files := site{"big.bin": incompressible("big", 12<<20), "slow/text.txt": prose("text", 300_000), "slow/small.bin": incompressible("small", 150_000)}
-	x := startReal(t, nginx(), files)
+	x := startReal(t, nginx(), files, routes...)
 	big := files["big.bin"]
 	slowly := func(args ...string) *lab.Process { return x.curl(append([]string{"--limit-rate", "4M"}, args...)...) }
 	whole := slowly("-o", "whole", url("/big.bin"))

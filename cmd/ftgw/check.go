@@ -34,7 +34,8 @@ to do. Skipped is what could not be looked at, mostly for want of rights: run it
 
 A node that is not running yet is a warning. Nodes whose digests are equal have the same settings.
 With --files only the config file and the secret are read, on any machine. With --url it says
-instead which mode a request would get, and by which route.
+instead which mode a request would get, and by which route; ftgw routes shows whether a running node
+has that route logged, for its replies differ.
 
 With --json it prints one object: node, config (the file), digest, level (the worst) and findings,
 a list of objects with check, level, what and, where something is to be done, remedy. Names and
