@@ -21,7 +21,9 @@ type response struct {
 	header  header
 	options options
 	length  int64 // of the body; chunked and unframed as in request; 0 where the status or method has none
-	trailer header
+	// doubtful: the head names the length of a body that a reply of this kind has not.
+	doubtful bool
+	trailer  header
 }
 
 // readResponse reads one head, of an interim reply too. Errors are a *fault, which says what is wrong
@@ -60,6 +62,7 @@ func (x *executor) readResponse(br *bufio.Reader, method string) (*response, err
 		return nil, err
 	}
 	if p.bodiless(method) {
+		p.doubtful = p.length != 0 && p.length != unframed
 		p.length = 0
 	}
 	return p, nil
@@ -90,9 +93,11 @@ func (p *response) bodiless(method string) bool {
 		p.status == http.StatusNoContent || p.status == http.StatusNotModified
 }
 
-// lasts reports whether the connection may carry another exchange.
+// lasts reports whether the connection may carry another exchange. After a reply that ends with
+// its head and yet names a length it may not: a server that sends that body all the same, a
+// moment later, would have it taken for the reply to another client's request.
 func (p *response) lasts() bool {
-	return p.length != unframed && !p.options.close && (p.minor == 1 || p.options.keepAlive)
+	return !p.doubtful && p.length != unframed && !p.options.close && (p.minor == 1 || p.options.keepAlive)
 }
 
 // body returns a reader of a reply's body: io.EOF comes at its end, another error where it is not
