@@ -23,7 +23,7 @@ func TestUnixSocket(t *testing.T) {
 	journal, err := webapp.OpenJournal(x.SharedPath("journal"))
 	x.must(err)
 	defer journal.Close()
-	web := &http.Server{Handler: webapp.Handler("both", journal)}
+	web := &http.Server{Handler: webapp.Handler("both", journal, "")}
 	served := make(chan error, 1)
 	go func() { served <- web.Serve(l) }()
 	defer func() { web.Close(); <-served }()

@@ -20,5 +20,6 @@ func labAppCommand() *cobra.Command {
 	cmd.Flags().StringVar(&o.Host, "host", "", "`name` of the host, told in every reply")
 	cmd.Flags().StringVar(&o.Journal, "journal", "", "`file` to note every execution in")
 	cmd.Flags().StringVar(&o.Once, "once", "", "`file` shared by both hosts, standing for their database: each transaction ID is executed once")
+	cmd.Flags().StringVar((*string)(&o.Alike), "alike", "", "`what` the replies to one request have in common on all hosts: body, or reply, which is all but Date; empty: nothing")
 	return cmd
 }

@@ -29,7 +29,7 @@ func app(t *testing.T) (*client.Client, string) {
 		t.Fatal(err)
 	}
 	t.Cleanup(func() { j.Close() })
-	return serve(t, webapp.Handler("a", j)), path
+	return serve(t, webapp.Handler("a", j, "")), path
 }
 
 func serve(t *testing.T, h http.Handler) *client.Client {

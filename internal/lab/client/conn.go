@@ -20,6 +20,7 @@ type Namespace interface{ Do(func() error) error }
 type Client struct {
 	Namespace Namespace
 	Target    string        // address and port
+	Choose    func() string // the target of the next connection; nil: Target. Safe for concurrent use
 	Source    netip.Addr    // the zero value leaves it to the kernel
 	Port      uint16        // source port; 0 leaves it to the kernel, as does no Source
 	Timeout   time.Duration // for each request as a whole; a longer one is a hang. 0 means 30 s
@@ -31,6 +32,7 @@ type Client struct {
 // Conn is one TCP connection. One goroutine at a time may use it.
 type Conn struct {
 	client *Client
+	target string // address and port
 	tcp    net.Conn
 	in     *bufio.Reader
 	out    *bufio.Writer
@@ -49,13 +51,16 @@ func (c *Client) Dial(ctx context.Context) (*Conn, error) {
 	if c.Source.IsValid() {
 		d.LocalAddr = net.TCPAddrFromAddrPort(netip.AddrPortFrom(c.Source, c.Port))
 	}
-	conn := &Conn{client: c}
+	conn := &Conn{client: c, target: c.Target}
+	if c.Choose != nil {
+		conn.target = c.Choose()
+	}
 	err := c.Namespace.Do(func() (err error) {
-		conn.tcp, err = d.DialContext(ctx, "tcp", c.Target)
+		conn.tcp, err = d.DialContext(ctx, "tcp", conn.target)
 		return err
 	})
 	if err != nil {
-		return nil, fmt.Errorf("connect to %s: %w", c.Target, err)
+		return nil, fmt.Errorf("connect to %s: %w", conn.target, err)
 	}
 	conn.in = bufio.NewReaderSize(reader{conn}, 128<<10)
 	conn.out = bufio.NewWriterSize(conn.tcp, 64<<10)

@@ -45,7 +45,7 @@ func (c *Conn) Pipeline(ctx context.Context, requests ...Request) []Result {
 	sums := make([]string, len(requests))
 	var err error
 	for i, r := range requests {
-		results[i] = Result{ID: r.ID, Method: r.method(), Local: c.LocalAddr().String(), Start: time.Now()}
+		results[i] = Result{ID: r.ID, Method: r.method(), Local: c.LocalAddr().String(), Target: c.target, Start: time.Now()}
 		if err == nil {
 			sums[i], err = c.send(r, &results[i])
 		}
@@ -74,7 +74,7 @@ func (c *Conn) Pipeline(ctx context.Context, requests ...Request) []Result {
 func (c *Conn) send(r Request, result *Result) (digest string, err error) {
 	w := c.out
 	w.Reset(writer{c.tcp, r.Step}) // forgets the failure of an earlier request
-	fmt.Fprintf(w, "%s %s HTTP/1.1\r\nHost: %s\r\nUser-Agent: ftgw-lab\r\n", r.method(), r.Path, c.client.Target)
+	fmt.Fprintf(w, "%s %s HTTP/1.1\r\nHost: %s\r\nUser-Agent: ftgw-lab\r\n", r.method(), r.Path, c.target)
 	if r.Close {
 		io.WriteString(w, "Connection: close\r\n")
 	}

@@ -94,7 +94,8 @@ const (
 type Result struct {
 	ID        string        `json:"id"`
 	Method    string        `json:"method"`
-	Local     string        `json:"local,omitempty"` // the client's address and port
+	Local     string        `json:"local,omitempty"`  // the client's address and port
+	Target    string        `json:"target,omitempty"` // the server's; empty: there was no connection
 	Status    int           `json:"status"`
 	Bytes     int64         `json:"bytes"` // received and sent in bodies, all verified if there is no failure
 	Host      string        `json:"host,omitempty"`

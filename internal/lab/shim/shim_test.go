@@ -125,7 +125,7 @@ func serve(t *testing.T, l *lab.Lab, h *lab.Host) *client.Client {
 	if err != nil {
 		t.Fatal(err)
 	}
-	server := &http.Server{Handler: webapp.Handler(h.Name, journal)}
+	server := &http.Server{Handler: webapp.Handler(h.Name, journal, "")}
 	done := make(chan struct{})
 	go func() { defer close(done); server.Serve(listener) }()
 	t.Cleanup(func() { server.Close(); <-done })

@@ -18,6 +18,7 @@ import (
 	"net"
 	"net/http"
 	"os"
+	"slices"
 	"strconv"
 	"time"
 )
@@ -38,24 +39,38 @@ type Options struct {
 	Host    string // name in replies and in the journal
 	Journal string // file to append to; empty keeps none
 	Once    string // file of the Store that both hosts share; empty executes whatever is asked
+	Alike   Alike  // what two executions of a request have in common; empty: nothing
 }
+
+// Alike is how far the replies to one request are the same, on whichever host and however often it
+// is executed, unless the request asks for another one each time (unlike=1).
+type Alike string
+
+// The degrees.
+const (
+	AlikeBody  Alike = "body"  // bodies, not the fields HeaderExecution and HeaderHost
+	AlikeReply Alike = "reply" // all but Date: HeaderExecution is a digest of the request, HeaderHost is left out
+)
 
 // Uploaded is the reply to an upload.
 type Uploaded struct {
 	SHA256    string `json:"sha256"`
-	Size      int64  `json:"size"` // bytes
-	Execution string `json:"execution"`
-	Host      string `json:"host"`
+	Size      int64  `json:"size"`                // bytes
+	Execution string `json:"execution,omitempty"` // these two unless bodies are alike
+	Host      string `json:"host,omitempty"`
 }
 
 // Run serves until ctx ends.
 func Run(ctx context.Context, o Options) error {
+	if !slices.Contains([]Alike{"", AlikeBody, AlikeReply}, o.Alike) {
+		return fmt.Errorf("web application: replies cannot be alike in %q (write %s or %s)", o.Alike, AlikeBody, AlikeReply)
+	}
 	journal, err := OpenJournal(o.Journal)
 	if err != nil {
 		return err
 	}
 	defer journal.Close()
-	handler := Handler(o.Host, journal)
+	handler := Handler(o.Host, journal, o.Alike)
 	if o.Once != "" {
 		store, err := OpenStore(o.Once)
 		if err != nil {
@@ -78,7 +93,7 @@ func Run(ctx context.Context, o Options) error {
 
 // Handler returns the application:
 //
-//	GET, HEAD  /bytes?size=N&id=X[&delay=ms][&work=N][&chunked=1][&early=1][&close=1][&fixed=1][&plain=1]
+//	GET, HEAD  /bytes?size=N&id=X[&delay=ms][&work=N][&chunked=1][&early=1][&close=1][&fixed=1][&plain=1][&unlike=1]
 //	GET        /slow?ms=N&id=X
 //	POST, PUT  /upload?id=X[&delay=ms]
 //	GET        /status/CODE?id=X
@@ -92,9 +107,9 @@ func Run(ctx context.Context, o Options) error {
 // delay waits before the reply, work makes and digests so many bytes that nobody gets, early sends a 103 first, close ends the connection, fixed
 // replies with the same body each time, plain says neither the host nor the execution. With
 // &on=HOST, cut and crash do so on that host alone, with &attempts=N up to that attempt; else
-// they reply as bytes does.
-func Handler(host string, journal *Journal) http.Handler {
-	a := app{host, journal}
+// they reply as bytes does. &late=ms&on=HOST is a further delay on that host alone.
+func Handler(host string, journal *Journal, alike Alike) http.Handler {
+	a := app{host, journal, alike}
 	mux := http.NewServeMux()
 	mux.HandleFunc("GET /bytes", func(w http.ResponseWriter, r *http.Request) {
 		a.bytes(w, r, number(r, "size"), number(r, "delay"))
@@ -115,11 +130,36 @@ func Handler(host string, journal *Journal) http.Handler {
 type app struct {
 	host    string
 	journal *Journal
+	alike   Alike
+}
+
+// of returns how far the reply to this request is the same each time.
+func (a app) of(r *http.Request) Alike {
+	if r.URL.Query().Get("unlike") != "" {
+		return ""
+	}
+	return a.alike
+}
+
+// seed is what a body is made of.
+func (a app) seed(r *http.Request) (seed [32]byte) {
+	switch {
+	case r.URL.Query().Get("fixed") != "":
+	case a.of(r) != "":
+		seed = sha256.Sum256([]byte(r.URL.RequestURI()))
+	default:
+		rand.Read(seed[:]) // cannot fail
+	}
+	return seed
 }
 
 // begin notes the execution and sets the fields that all replies have.
 func (a app) begin(w http.ResponseWriter, r *http.Request, digest string, size int64) (execution string, ok bool) {
 	execution = rand.Text()
+	if a.of(r) == AlikeReply {
+		sum := sha256.Sum256([]byte(r.Method + r.URL.RequestURI()))
+		execution = hex.EncodeToString(sum[:8])
+	}
 	err := a.journal.Add(Entry{
 		Time: time.Now(), Host: a.host, Method: r.Method, ID: r.URL.Query().Get("id"), Execution: execution,
 		Digest: digest, Size: size, Key: r.Header.Get("Idempotency-Key"), Attempt: r.Header.Get("Ftgw-Attempt"),
@@ -130,7 +170,9 @@ func (a app) begin(w http.ResponseWriter, r *http.Request, digest string, size i
 	}
 	if r.URL.Query().Get("plain") == "" {
 		w.Header().Set(HeaderExecution, execution)
-		w.Header().Set(HeaderHost, a.host)
+		if a.of(r) != AlikeReply {
+			w.Header().Set(HeaderHost, a.host)
+		}
 	}
 	if r.URL.Query().Get("close") != "" {
 		w.Header().Set("Connection", "close")
@@ -143,10 +185,7 @@ func (a app) bytes(w http.ResponseWriter, r *http.Request, size, delay int64) {
 		http.Error(w, "size or delay is missing or out of range", http.StatusBadRequest)
 		return
 	}
-	var seed [32]byte
-	if r.URL.Query().Get("fixed") == "" {
-		rand.Read(seed[:])
-	}
+	seed := a.seed(r)
 	digest := sha256.New()
 	io.CopyN(sha256.New(), mrand.NewChaCha8(seed), min(max(0, number(r, "work")), maxBody)) // neither end can fail
 	io.CopyN(digest, mrand.NewChaCha8(seed), size)                                          // likewise
@@ -156,6 +195,9 @@ func (a app) bytes(w http.ResponseWriter, r *http.Request, size, delay int64) {
 	}
 	if r.URL.Query().Get("early") != "" {
 		w.WriteHeader(http.StatusEarlyHints)
+	}
+	if r.URL.Query().Get("on") == a.host {
+		delay += max(0, number(r, "late"))
 	}
 	if !pause(r.Context(), delay) {
 		return
@@ -185,7 +227,11 @@ func (a app) upload(w http.ResponseWriter, r *http.Request) {
 	if !ok || !pause(r.Context(), max(0, number(r, "delay"))) {
 		return
 	}
-	reply, err := json.Marshal(Uploaded{hexDigest, size, execution, a.host})
+	told := Uploaded{hexDigest, size, execution, a.host}
+	if a.of(r) != "" {
+		told.Execution, told.Host = "", ""
+	}
+	reply, err := json.Marshal(told)
 	if err != nil {
 		http.Error(w, err.Error(), http.StatusInternalServerError)
 		return

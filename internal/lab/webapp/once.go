@@ -30,6 +30,7 @@ type Done struct {
 	Key    string      `json:"key"`
 	Host   string      `json:"host"`
 	ID     string      `json:"id"` // of the request
+	Tried  string      `json:"attempt,omitempty"`
 	Status int         `json:"status"`
 	Header http.Header `json:"header"`
 	Body   []byte      `json:"body"`
@@ -67,7 +68,7 @@ func Once(s *Store, host string, next http.Handler) http.Handler {
 			answer := recorder{header: make(http.Header)}
 			next.ServeHTTP(&answer, r)
 			if err = r.Context().Err(); err == nil { // else nobody waits: not executed
-				d = Done{key, host, r.URL.Query().Get("id"), answer.code(), answer.header, answer.body.Bytes()}
+				d = Done{key, host, r.URL.Query().Get("id"), r.Header.Get("Ftgw-Attempt"), answer.code(), answer.header, answer.body.Bytes()}
 				err = commit(f, d)
 			}
 		}
