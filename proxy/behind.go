@@ -15,6 +15,10 @@ import (
 // again, and its reply goes on at the byte that its socket has. For this the heads are to be the same
 // as well: they have no Date, and the peer compares what is left but for Connection. A reply that
 // differs turns its route to logged, on both hosts, until it is reset (routes.go).
+//
+// A peer that has wrongly claimed refuses what is to be stored, so that this host sends nothing more.
+// Here it is not asked. So a reply goes out at once only while the peer cannot have claimed, because it
+// has heard this host just now (Config.MayOutrun); else it waits for the answer.
 
 const (
 	maxBehind    = 8               // replies of a connection that the peer may not have yet
@@ -64,16 +68,22 @@ func (x *executor) outrun(rec Record, w *wire) error {
 		w.free()
 		return x.silenced(rec, x.ctx.Err())
 	}
-	written := make(chan struct{})
+	answered, written := make(chan struct{}), make(chan struct{})
 	ctx, route := x.ctx, x.route
 	x.lag(nil, func() error { return x.flow.s.reconcile(ctx, rec, w, route) }, func() {
+		close(answered)
 		<-written
 		w.free()
 		<-b.slots
 	})
-	err := w.writeTo(&x.flow.client)
-	close(written)
-	if err != nil {
+	defer close(written)
+	if !x.flow.s.cfg.MayOutrun() {
+		<-answered
+		if err := b.last.err; err != nil {
+			return x.silenced(rec, err)
+		}
+	}
+	if err := w.writeTo(&x.flow.client); err != nil {
 		return errDropped
 	}
 	x.flow.s.count.delivered.Add(1)

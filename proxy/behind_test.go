@@ -80,6 +80,34 @@ func TestStatic(t *testing.T) {
 	}
 }
 
+// While the peer may have claimed, a static reply waits for its answer.
+func TestStaticInDoubt(t *testing.T) {
+	var sure atomic.Bool
+	executor, standby, _, b := newTwoSites(t, Config{MayOutrun: sure.Load})
+	gate := make(chan struct{})
+	b.then(func(http.ResponseWriter, *http.Request) bool { <-gate; return false })
+	open := sync.OnceFunc(func() { close(gate) })
+	defer open()
+	asked := make(chan struct{})
+	var once sync.Once
+	executor.link.before = func(Record) { once.Do(func() { close(asked) }) }
+	w := newTwin(t, executor, standby)
+	w.write(get("/static/0"))
+	<-asked
+	time.Sleep(20 * time.Millisecond) // it would have gone out by then
+	if got := w.seen(0); got != "" {
+		t.Errorf("%q went out", got)
+	}
+	open()
+	eventually(t, "the reply", func() bool { return executor.Stats().Static == 1 && standby.Stats().Mirrored == 1 })
+	sure.Store(true)
+	w.write([]byte("GET /static/1 HTTP/1.1\r\nHost: shop\r\nConnection: close\r\n\r\n"))
+	w.readers.Wait()
+	if w.seen(0) != w.seen(1) || executor.Stats().Static != 2 {
+		t.Errorf("the hosts wrote\n%s\nand\n%s", w.seen(0), w.seen(1))
+	}
+}
+
 // words collects what is logged.
 type words struct {
 	mu   sync.Mutex

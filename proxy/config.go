@@ -90,6 +90,9 @@ type Config struct {
 	// Shadow says that some requests are in mode config.SyncStatic or config.Static: as standby this host reads them,
 	// too, and has its own upstream execute those. Without it their replies are stored.
 	Shadow bool
+	// MayOutrun is asked when a reply in mode config.Static is about to go out: whether the peer surely has
+	// not claimed yet. If not, the reply waits for the peer's answer. Default: always true. It must not block.
+	MayOutrun func() bool
 	// AgreeWithin is how long a reply in mode config.SyncStatic waits for the peer's before it is stored instead;
 	// default 250 ms.
 	AgreeWithin time.Duration
@@ -147,6 +150,9 @@ func (c Config) withDefaults() Config {
 	}
 	if c.Mode == nil {
 		c.Mode = func(string, string) config.Mode { return config.Logged }
+	}
+	if c.MayOutrun == nil {
+		c.MayOutrun = func() bool { return true }
 	}
 	if c.Demoted == nil {
 		c.Demoted = func(int) {}

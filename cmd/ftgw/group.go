@@ -44,6 +44,7 @@ type group struct {
 	draining atomic.Int32       // hands over, so often at once: connections that only this host holds must end
 	ending   atomic.Bool        // ends the service here: all connections must end
 	serve    []atomic.Bool      // which nodes say that their web servers are well, by index
+	hears    []atomic.Int64     // when this node said the latest that another one has heard, by its index; ns, director's clock
 	held     []*rewrite.Outcome // between Promote and ReleaseHeld; the director's goroutine only
 	rouse    []func()           // likewise
 }
@@ -66,7 +67,7 @@ func placeGroups(n *node) ([]*group, error) {
 			continue
 		}
 		g := &group{n: n, name: c.Name, ordinal: ordinal, nodes: c.Nodes, index: index,
-			log: n.log.With("group", c.Name), links: make([]*link.Link, len(c.Nodes)), serve: make([]atomic.Bool, len(c.Nodes))}
+			log: n.log.With("group", c.Name), links: make([]*link.Link, len(c.Nodes)), serve: make([]atomic.Bool, len(c.Nodes)), hears: make([]atomic.Int64, len(c.Nodes))}
 		for _, s := range c.Services {
 			v := &service{cfg: s}
 			var err error
@@ -159,7 +160,7 @@ func (g *group) buildService(ctx context.Context, v *service, undo *undoList) er
 		SpillDir: n.cfg.StateDir, Permit: g.permit, TurnOver: g.turnOver, TurnOverIdle: n.cfg.Timing.TurnOver,
 		Mode: c.Mode, Shadow: c.HasMode(config.SyncStatic, config.Static),
 		Routes: routeNames(c.Routes), Route: c.RouteIndex, Demoted: func(route int) { g.tellRoute(v, route, true) },
-		MayMove: g.mayMove, MayDefer: g.mayDefer, UpstreamFailed: v.health.Report,
+		MayMove: g.mayMove, MayDefer: g.mayDefer, MayOutrun: g.mayOutrun, UpstreamFailed: v.health.Report,
 		Node: n.self.Name, Log: g.log}
 	if err := g.httpConfig(v, &settings); err != nil {
 		return err

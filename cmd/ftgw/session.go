@@ -106,6 +106,7 @@ func (s *session) Heartbeat(h replication.Heartbeat) {
 	echo := time.Duration(0)
 	if h.Echo != 0 {
 		echo = time.Duration(h.Echo) + s.offset
+		s.g.hears[s.from].Store(int64(echo))
 	}
 	s.g.post(takeover.Event{Kind: takeover.PeerState, From: s.from, Boot: s.boot, Peer: view, Echo: echo})
 }

@@ -180,6 +180,12 @@ func (g *group) permit(ctx context.Context) error {
 	return nil
 }
 
+// mayOutrun reports whether the peer has heard this node so lately that it cannot have claimed: it does
+// not before it has heard nothing for suspect_after, unless this process died.
+func (g *group) mayOutrun() bool {
+	return g.dir.now()-time.Duration(g.hears[g.target()].Load()) < g.n.cfg.Timing.SuspectAfter
+}
+
 // turnOver reports whether a flow stems from a time when this host was alone, though there is
 // a pair again, or the service ends here.
 func (g *group) turnOver(id rewrite.FlowID) bool {
