@@ -5,6 +5,7 @@ import (
 	"errors"
 	"time"
 
+	"github.com/ftgw/ftgw/config"
 	"github.com/ftgw/ftgw/replication"
 )
 
@@ -89,6 +90,28 @@ func (x *executor) outrun(rec Record, w *wire) error {
 	x.flow.s.count.delivered.Add(1)
 	x.flow.s.count.static.Add(1)
 	return nil
+}
+
+// mayBeOut reports whether a reply to r may have gone out from a host that was lost, though nothing of it
+// is stored here: it was static, and the request came before the takeover. The client may have it, so
+// what goes out here in its place must be the same bytes.
+func (x *executor) mayBeOut(r *request) bool {
+	if x.start >= x.doubt || x.prefix != nil {
+		return false
+	}
+	mode, _ := x.mode(r)
+	return mode == config.Static
+}
+
+// astray ends a connection whose client may have a reply, or a part, that cannot be made here: an error in
+// its place would be bytes of another, and be taken for the rest of it.
+func (x *executor) astray(why error) error {
+	x.row.outcome = Truncated
+	x.flow.s.count.failed.Add(1)
+	x.flow.s.cfg.Log.Warn("a static reply may have gone out from the lost host and cannot be made here; resetting the connection",
+		"upstream", x.flow.s.cfg.Upstream, "flow", x.flow.id, "index", x.index, "err", why)
+	x.flow.s.flows.Reset(x.flow.id)
+	return errDropped
 }
 
 // caughtUp waits until the peer has all that went out. Whatever else is stored, and the end of the

@@ -15,6 +15,7 @@ import (
 
 	"github.com/ftgw/ftgw/config"
 	"github.com/ftgw/ftgw/replication"
+	"github.com/ftgw/ftgw/rewrite"
 )
 
 // Static replies go out though the standby's web server has not answered, and what is stored comes
@@ -105,6 +106,76 @@ func TestStaticInDoubt(t *testing.T) {
 	w.readers.Wait()
 	if w.seen(0) != w.seen(1) || executor.Stats().Static != 2 {
 		t.Errorf("the hosts wrote\n%s\nand\n%s", w.seen(0), w.seen(1))
+	}
+}
+
+// diesAhead has the executor die when three replies have gone out that the standby has not made. Then the
+// standby's web server does as said.
+func diesAhead(t *testing.T, then func(http.ResponseWriter, *http.Request) bool) (w *twin, standby *host) {
+	var dead atomic.Bool
+	executor, standby, _, b := newTwoSites(t, Config{TurnOver: func(rewrite.FlowID) bool { return dead.Load() }})
+	gate := make(chan struct{})
+	b.then(func(_ http.ResponseWriter, r *http.Request) bool {
+		select {
+		case <-gate:
+		case <-r.Context().Done():
+		}
+		return false
+	})
+	w = newTwin(t, executor, standby)
+	for i := range 3 {
+		w.write(get(fmt.Sprintf("/static/%d?size=300", i)))
+		eventually(t, "the reply", func() bool { return executor.Stats().Static == uint64(i+1) && len(w.seen(0)) > 300*(i+1) })
+	}
+	b.then(then)
+	dead.Store(true) // and there is a pair again at once
+	kill(executor, standby)
+	close(gate)
+	return w, standby
+}
+
+// A survivor makes again what went out from the lost host, by the same bytes: it says nothing else of the
+// connection even where there is a pair again meanwhile, and it tells its web server that another one may
+// have executed that.
+func TestStaticAhead(t *testing.T) {
+	var mu sync.Mutex
+	var attempts []string
+	w, standby := diesAhead(t, func(_ http.ResponseWriter, r *http.Request) bool {
+		mu.Lock()
+		defer mu.Unlock()
+		attempts = append(attempts, r.Header.Get("Ftgw-Attempt"))
+		return false
+	})
+	eventually(t, "the same again", func() bool { return standby.Stats().Delivered == 3 })
+	w.write(get("/static/new?size=300"))
+	w.readers.Wait()
+	if !strings.HasPrefix(w.seen(1), w.seen(0)) {
+		t.Fatalf("the survivor's\n%s\ndoes not continue\n%s", w.seen(1), w.seen(0))
+	}
+	all, _ := replies(t, w.seen(1), strings.Fields("GET GET GET GET")...)
+	for i, r := range all {
+		if r.Close != (i == 3) {
+			t.Errorf("reply %d: close is %v", i, r.Close)
+		}
+	}
+	mu.Lock()
+	defer mu.Unlock()
+	if got := strings.Join(attempts, " "); got != "2 2 2 1" {
+		t.Errorf("attempts %s", got)
+	}
+}
+
+// What the survivor cannot make again it does not replace by an error reply.
+func TestStaticAstray(t *testing.T) {
+	w, standby := diesAhead(t, func(http.ResponseWriter, *http.Request) bool { panic(http.ErrAbortHandler) })
+	w.readers.Wait()
+	standby.packets.mu.Lock()
+	defer standby.packets.mu.Unlock()
+	if got := w.seen(1); got != "" || standby.packets.resets[w.id] != 1 {
+		t.Errorf("%d resets, and %q", standby.packets.resets[w.id], got)
+	}
+	if e := standby.Ledger(false, 1).Exchanges[0]; e.Outcome != Truncated || e.Attempt < 2 {
+		t.Errorf("%+v", e)
 	}
 }
 

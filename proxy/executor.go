@@ -32,6 +32,7 @@ type executor struct {
 	index uint64 // of the exchange
 	first bool   // the exchange is the first after a takeover
 	mark  uint64 // bytes of the client's stream that were here at the takeover
+	doubt uint64 // those, and what the kernel had; of requests before it replies may have gone out that are not stored
 	start uint64 // of the exchange's request in the client's stream
 
 	was     attempts // at the exchange
@@ -67,6 +68,9 @@ func newExecutor(ctx context.Context, f *flow) *executor {
 		x.parts = x.prefix.parts
 	}
 	f.prefix = nil
+	if f.promoted && f.s.cfg.Shadow {
+		x.doubt = max(f.mark, tcpInfo(f.conn).Bytes_received)
+	}
 	x.resume()
 	return x
 }
@@ -139,15 +143,18 @@ func (x *executor) answer(r *request) error {
 	if x.flow.s.cfg.Permit(x.ctx) != nil {
 		return errDropped
 	}
-	r.close = r.close || x.flow.s.cfg.TurnOver(x.flow.id)
+	out := x.mayBeOut(r)
+	r.close = r.close || !out && x.flow.s.cfg.TurnOver(x.flow.id)
 	end := x.offset()
-	attempt, success := x.attempt(end)
+	attempt, success := x.attempt(end, out)
 	x.enter(r, attempt, Here, success)
 	w, err := x.execute(r, attempt)
 	var f *fault
 	switch {
 	case errors.As(err, &f) && x.moves(r, f):
 		return errMoved
+	case out && (errors.As(err, &f) || errors.Is(err, errSpill)):
+		return x.astray(err)
 	case errors.As(err, &f):
 		w = x.ownReply(r, f, r.close)
 	case errors.Is(err, errSpill):

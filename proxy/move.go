@@ -91,13 +91,13 @@ func (x *executor) next() (*request, error) {
 }
 
 // attempt says which attempt this is, and what a good end of it is called; end is the
-// request's.
-func (x *executor) attempt(end uint64) (attempt uint8, success Outcome) {
+// request's, and out that its reply may have gone out already.
+func (x *executor) attempt(end uint64, out bool) (attempt uint8, success Outcome) {
 	if p := x.pending; p != nil && p.why != nil {
 		return x.was.tried, Refused // it is not asked again
 	}
 	attempt, success = x.was.tried+1, Delivered
-	if x.first {
+	if x.first || out {
 		// It may have been executed even if it was not here whole: the lost host's kernel can
 		// have had segments that this one dropped. Better one look-up too many at the back end.
 		attempt, success = max(2, attempt), Executed
