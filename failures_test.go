@@ -96,6 +96,26 @@ func TestFailuresNamesEveryScenario(t *testing.T) {
 	}
 }
 
+// TestFailuresNamesWhatIsNotPlayed: a scenario that does not occur in a mode stands in a row that says
+// so of that mode.
+func TestFailuresNamesWhatIsNotPlayed(t *testing.T) {
+	text, err := os.ReadFile(matrix)
+	if err != nil {
+		t.Fatal(err)
+	}
+	for _, mode := range drill.Modes() {
+		for _, s := range drill.All() {
+			if (drill.Setting{Mode: mode}).Never(s.Name) == "" {
+				continue
+			}
+			said := regexp.MustCompile("`" + regexp.QuoteMeta(s.Name) + "`: (not|only) in ([a-z, -]*[a-z]) ?\\|").FindSubmatch(text)
+			if said == nil || slices.Contains(strings.Split(string(said[2]), ", "), string(mode)) != (string(said[1]) == "not") {
+				t.Errorf("%s does not say that %s does not occur in mode %s (%q)", matrix, s.Name, mode, said)
+			}
+		}
+	}
+}
+
 func covers(name string, s drill.Scenario) bool {
 	ok, _ := path.Match(name, s.Name) // a malformed glob names nothing
 	return ok

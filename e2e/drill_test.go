@@ -3,11 +3,13 @@ package e2e
 import (
 	"context"
 	"errors"
+	"fmt"
 	"os"
 	"path/filepath"
 	"strings"
 	"testing"
 
+	"github.com/ftgw/ftgw/config"
 	"github.com/ftgw/ftgw/internal/lab/client"
 	"github.com/ftgw/ftgw/internal/lab/drill"
 	"github.com/ftgw/ftgw/internal/lab/labtest"
@@ -44,6 +46,41 @@ func TestDrill(t *testing.T) {
 				t.Error(err)
 			}
 		})
+	}
+}
+
+// inOtherSettings are the scenarios that the suite plays in the other modes and in dual-role, and how
+// many rounds: those that differ most there.
+var inOtherSettings = []struct {
+	setting drill.Setting
+	rounds  map[string]int
+}{
+	{drill.Setting{Mode: config.SyncStatic}, map[string]int{"table2/primary-likeness-unanswered": 2, "table2/primary-reply-stored-unseen": 1,
+		"crash-random": 2, "network/replication-cut-short": 1}},
+	{drill.Setting{Mode: config.Static}, map[string]int{"table2/primary-likeness-unanswered": 2, "table2/primary-reply-partly-sent": 1,
+		"crash-random": 1, "process/backup-behind": 2, "process/backup-cannot": 1}},
+	{drill.Setting{Mode: config.Deferred}, map[string]int{"table2/primary-reply-partly-sent": 1, "crash-random": 2}},
+	{drill.Setting{DualRole: true}, map[string]int{"table2/primary-reply-stored": 1, "crash-random": 2, "network/deaf-backup": 1}},
+	{drill.Setting{Mode: config.Static, DualRole: true}, map[string]int{"crash-random": 2}},
+}
+
+// TestDrillSettings plays them as `ftgw drill --mode --dual-role` does.
+func TestDrillSettings(t *testing.T) {
+	labtest.Require(t)
+	for _, x := range inOtherSettings {
+		for _, s := range drill.All() {
+			rounds := x.rounds[s.Name]
+			if rounds == 0 {
+				continue
+			}
+			t.Run(fmt.Sprintf("%v/%s", x.setting, s.Name), func(t *testing.T) {
+				report, err := drill.Run(t.Context(), drill.Options{Scenarios: []drill.Scenario{s}, Rounds: rounds, Seed: 1,
+					Setting: x.setting, FtgwPath: program, Progress: t.Output()})
+				if err != nil || !report.Passed || report.Scenarios[0].Never != "" {
+					t.Error(err)
+				}
+			})
+		}
 	}
 }
 

@@ -106,7 +106,7 @@ type LedgerEntry struct {
 	Epoch       uint64 `json:"epoch"`
 }
 
-// Ledger asks the host's node what its latest takeover touched in its (first) service.
+// Ledger asks the host's node what its latest takeover touched in its services.
 func (h *Host) Ledger(ctx context.Context) ([]LedgerEntry, error) {
 	var l Ledger
 	if err := h.ask(ctx, "ledger?since-takeover=true", &l); err != nil {
@@ -115,7 +115,11 @@ func (h *Host) Ledger(ctx context.Context) ([]LedgerEntry, error) {
 	if len(l.Services) == 0 {
 		return nil, fmt.Errorf("read ledger of %s: no service", h.Name)
 	}
-	return l.Services[0].Exchanges, nil
+	var all []LedgerEntry
+	for _, s := range l.Services {
+		all = append(all, s.Exchanges...)
+	}
+	return all, nil
 }
 
 // ask fills v with what the node's socket has.

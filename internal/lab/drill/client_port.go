@@ -57,7 +57,7 @@ func nothingLeft(ctx context.Context, r *Round) error {
 		if h.Crashed() {
 			continue
 		}
-		_, err := h.Await(ctx, "no flow", func(s lab.ServiceStatus) bool { return s.Flows.Duplex+s.Flows.Simplex <= lost })
+		err := r.await(ctx, h, "has no flow", func(_ *Service, s lab.ServiceStatus) bool { return s.Flows.Duplex+s.Flows.Simplex <= lost })
 		if err != nil {
 			return err
 		}
@@ -74,7 +74,7 @@ func reusing(l *load) {
 		const confirmTimeout = time.Second
 		var held []capture.Segment
 		late := 0
-		for _, c := range oracle.Connections(s.Wire, advertised) {
+		for _, c := range l.r.connections(s.Wire) {
 			answered := slices.IndexFunc(c.Segments, func(g capture.Segment) bool { return g.Flags.Has(capture.SYN | capture.ACK) })
 			if answered > 0 && c.Segments[answered].Time.Sub(c.Segments[0].Time) > confirmTimeout-confirmTimeout/10 {
 				late++
@@ -85,10 +85,14 @@ func reusing(l *load) {
 		if late > 4 {
 			return fmt.Errorf("%d connections were answered late", late)
 		}
-		return oracle.InputCommit(s.Handed, held, advertised, l.r.struck).Err
+		var errs []error
+		for _, v := range l.r.Services {
+			errs = append(errs, oracle.InputCommit(s.Handed, held, v.At, l.r.struck).Err)
+		}
+		return errors.Join(errs...)
 	})
 	for k := range 4 {
-		c := l.r.with(option{unix.SOL_SOCKET, unix.SO_REUSEADDR, 1})
+		c := l.r.only(l.r.with(option{unix.SOL_SOCKET, unix.SO_REUSEADDR, 1}), k)
 		c.Source, c.Port = netip.MustParseAddr(lab.ClientIP), uint16(20_000+k)
 		l.wg.Go(func() {
 			for i := 0; !l.over.Load() && l.ctx.Err() == nil; i++ {

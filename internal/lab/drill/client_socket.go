@@ -93,7 +93,9 @@ func cramped(l *load) {
 func stalled(l *load) {
 	c := l.r.with(option{unix.SOL_SOCKET, unix.SO_RCVBUF, 16 << 10})
 	l.r.Check(func(s *Seen) error {
-		closed := func(g capture.Segment) bool { return g.Dst == advertised && g.Window == 0 && !g.Flags.Has(capture.RST) }
+		closed := func(g capture.Segment) bool {
+			return l.r.service(g.Dst.String()) != nil && g.Window == 0 && !g.Flags.Has(capture.RST)
+		}
 		if !slices.ContainsFunc(s.Wire, closed) {
 			return fmt.Errorf("%w: no window closed", ErrMissed)
 		}

@@ -7,6 +7,8 @@ import (
 	"testing"
 	"time"
 
+	"github.com/ftgw/ftgw/config"
+	"github.com/ftgw/ftgw/internal/lab"
 	"github.com/ftgw/ftgw/internal/lab/capture"
 	"github.com/ftgw/ftgw/internal/lab/client"
 	"github.com/ftgw/ftgw/internal/lab/webapp"
@@ -57,25 +59,37 @@ func TestOutcomes(t *testing.T) {
 	for _, row := range []struct {
 		name  string
 		x     client.Result
-		hosts string // that executed, in order
+		hosts string // that executed, in order, with :attempt
 		dead  string
-		want  Outcome // empty: was not interrupted
+		want  Outcome     // empty: was not interrupted
+		mode  config.Mode // empty: logged
 	}{
-		{"over before", client.Result{Start: at(0), End: at(90)}, "a", "a", ""},
-		{"begun later", client.Result{Start: at(110), End: at(300)}, "b", "a", ""},
-		{"ended before the claim", client.Result{Start: at(0), End: at(120)}, "a", "a", Delivered},
-		{"replayed", client.Result{Start: at(0), End: at(300)}, "a", "a", Replayed},
-		{"first by the survivor", client.Result{Start: at(0), End: at(300)}, "b", "a", Executed},
-		{"again", client.Result{Start: at(0), End: at(300)}, "a b", "a", Reexecuted},
-		{"the backup died", client.Result{Start: at(0), End: at(300)}, "a", "", Delivered},
-		{"502", client.Result{Start: at(0), End: at(300), Failure: client.BadState}, "a", "a", Refused},
-		{"reset", client.Result{Start: at(0), End: at(300), Failure: client.Reset}, "a", "a", Failed},
+		{"over before", client.Result{Start: at(0), End: at(90)}, "a", "a", "", ""},
+		{"begun later", client.Result{Start: at(110), End: at(300)}, "b", "a", "", ""},
+		{"ended before the claim", client.Result{Start: at(0), End: at(120)}, "a", "a", Delivered, ""},
+		{"replayed", client.Result{Start: at(0), End: at(300)}, "a", "a", Replayed, ""},
+		{"first by the survivor", client.Result{Start: at(0), End: at(300)}, "b", "a", Executed, ""},
+		{"again", client.Result{Start: at(0), End: at(300)}, "a b", "a", Reexecuted, ""},
+		{"the backup died", client.Result{Start: at(0), End: at(300)}, "a", "", Delivered, ""},
+		{"the backup mirrored it", client.Result{Start: at(0), End: at(300)}, "a:1 b:1", "a", Replayed, config.Static},
+		{"it could not be mirrored in logged", client.Result{Start: at(0), End: at(300)}, "a:1 b:1", "a", Reexecuted, ""},
+		{"mirrored, and executed for the first time", client.Result{Start: at(0), End: at(300)}, "b:1 b:2", "a", Executed, config.SyncStatic},
+		{"mirrored, and executed again", client.Result{Start: at(0), End: at(300)}, "b:1 a:1 b:2", "a", Reexecuted, config.SyncStatic},
+		{"mirrored, and nothing died but the backup", client.Result{Start: at(0), End: at(300)}, "b:1 a:1", "", Delivered, config.SyncStatic},
+		{"502", client.Result{Start: at(0), End: at(300), Failure: client.BadState}, "a", "a", Refused, ""},
+		{"reset", client.Result{Start: at(0), End: at(300), Failure: client.Reset}, "a", "a", Failed, ""},
 	} {
 		runs := map[string][]webapp.Entry{}
 		for h := range strings.FieldsSeq(row.hosts) {
-			runs[""] = append(runs[""], webapp.Entry{Host: h})
+			host, attempt, _ := strings.Cut(h, ":")
+			runs[""] = append(runs[""], webapp.Entry{Host: host, Attempt: attempt})
 		}
-		got := interrupted([]client.Result{row.x}, runs, at(100), row.dead, at(150))
+		a, b := &lab.Host{Name: "a"}, &lab.Host{Name: "b"}
+		r := &Round{Setting: Setting{Mode: row.mode}, Services: []*Service{{At: advertised, Primary: a, Backup: b}}, struck: at(100)}
+		if r.dead = b; row.dead == "a" {
+			r.dead = a
+		}
+		got := r.interrupted([]client.Result{row.x}, runs, map[*Service]time.Time{r.Services[0]: at(150)})
 		if row.want == "" && len(got) == 0 {
 			continue
 		}
@@ -86,17 +100,71 @@ func TestOutcomes(t *testing.T) {
 }
 
 func TestOnce(t *testing.T) {
-	runs := map[string][]webapp.Entry{"x": {{Execution: "1"}, {Execution: "2"}}}
 	for _, row := range []struct {
-		has  string
-		fine bool
-	}{{"2", true}, {"1", false}, {"3", false}} {
-		if got := once([]client.Result{{ID: "x", Execution: row.has}}, runs); (got == nil) != row.fine {
-			t.Errorf("the reply of %s: %v", row.has, got)
+		has, runs string      // host:attempt:execution[:key]
+		mode      config.Mode // empty: logged
+		fine      bool
+	}{
+		{"1", "a:1:1", "", true},
+		{"2", "a:1:1 b:2:2", "", true},
+		{"1", "a:1:1 b:2:2", "", false},
+		{"3", "a:1:1 b:2:2", "", false},
+		{"1", "", "", false},
+		{"2", "a:1:1 b:1:2", "", false}, // nobody mirrors in mode logged
+		{"2", "a:1:1 a:1:2", "", false},
+		{"2", "a:1:1:k b:2:2:l", "", false},
+		{"1", "a:1:1 b:1:2", config.SyncStatic, true},
+		{"1", "b:1:2 a:1:1", config.SyncStatic, true},
+		{"1", "a:1:1 b:1:2 b:2:3", config.SyncStatic, false}, // the reply was stored
+		{"3", "a:1:1 b:1:2 b:2:3", config.SyncStatic, true},
+		{"1", "a:1:1 b:1:2 b:1:3", config.SyncStatic, false},
+		{"2", "a:1:1 a:2:2 b:2:3", config.SyncStatic, false},
+		{"3", "a:1:1 a:2:2 b:2:3", config.SyncStatic, true}, // b does not know what a called its own
+		{"2", "a:1:1 b:2:2 b:2:3", config.SyncStatic, false},
+		{"1", "a:1:1 b:1:1 b:2:1", config.Static, true}, // the same reply each time
+		{"1", "a:1:1 b:1:1 b:1:1", config.Static, false},
+		{"2", "a:1:1 b:1:1", config.Static, false}, // that of another request
+		{"1", "a:1:1:k b:1:1:l", config.Static, false},
+		{"1", "a:1:1 b:2:2", config.Deferred, false}, // too short
+	} {
+		var all []webapp.Entry
+		for run := range strings.FieldsSeq(row.runs) {
+			f := append(strings.Split(run, ":"), "k")
+			all = append(all, webapp.Entry{Host: f[0], Attempt: f[1], Execution: f[2], Key: f[3]})
+		}
+		x := []client.Result{{ID: "x", Execution: row.has}}
+		if got := (Setting{Mode: row.mode}).promise().once(x, map[string][]webapp.Entry{"x": all}); (got == nil) != row.fine {
+			t.Errorf("%s of %q in mode %q: %v", row.has, row.runs, row.mode, got)
 		}
 	}
-	if got := once([]client.Result{{ID: "y", Execution: "1"}}, runs); got == nil {
-		t.Error("a reply that nobody made passes")
+}
+
+// Every scenario and row that a mode names is there, and every mode but
+// unprotected is promised something.
+func TestPromisesNameWhatExists(t *testing.T) {
+	all, rows := map[string]bool{}, map[string]bool{}
+	for _, s := range All() {
+		all[s.Name] = true
+		if row, ok := strings.CutPrefix(s.Name, "table2/"); ok {
+			rows[row] = true
+		}
+	}
+	for mode, p := range promises {
+		for name, why := range p.never {
+			if !all[name] || why == "" {
+				t.Errorf("%s never has %s (%q)", mode, name, why)
+			}
+		}
+		for name := range p.rows {
+			if !rows[name] {
+				t.Errorf("%s has no row %s", mode, name)
+			}
+		}
+	}
+	for _, m := range config.Modes {
+		if err := (Setting{Mode: m}).Check(); (err == nil) != (m != config.Unprotected) {
+			t.Errorf("%s: %v", m, err)
+		}
 	}
 }
 
@@ -110,7 +178,7 @@ func TestPhaseOf(t *testing.T) {
 	}
 	isn := ^rewrite.Seq(0) - 50 // wraps within the request
 	s := Seen{
-		Results: []client.Result{{ID: "x", Local: local, Start: at(10), End: at(100)}},
+		Results: []client.Result{{ID: "x", Local: local, Target: lab.Advertised, Start: at(10), End: at(100)}},
 		Wire: []capture.Segment{
 			toServer(5, isn-100, 100), // of the request before
 			toServer(11, isn, 100), toClient(20, isn+100, 500, 0),

@@ -3,11 +3,12 @@ package drill
 import (
 	"context"
 	"errors"
+	"fmt"
 	"slices"
+	"strings"
 	"time"
 
 	"github.com/ftgw/ftgw/internal/lab"
-	"github.com/ftgw/ftgw/internal/lab/capture"
 	"github.com/ftgw/ftgw/internal/lab/oracle"
 	"github.com/ftgw/ftgw/internal/lab/webapp"
 )
@@ -17,7 +18,7 @@ func strict() Rules { return Rules{Whole: true, Once: true, NoReset: true, Input
 
 // judge ends the captures, collects what was seen and returns the round's result. played is
 // the error of Run.
-func (r *Round) judge(ctx context.Context, w *watch, before map[*lab.Host]lab.ServiceStatus, played error) RoundResult {
+func (r *Round) judge(ctx context.Context, w *watch, played error) RoundResult {
 	out := RoundResult{Round: r.Number, Client: r.Report.Summary(), Injected: r.injections()}
 	missed := 0
 	fail := func(err error) {
@@ -38,21 +39,18 @@ func (r *Round) judge(ctx context.Context, w *watch, before map[*lab.Host]lab.Se
 		seen.Journals = append(seen.Journals, entries...)
 	}
 	slices.SortStableFunc(seen.Journals, func(a, b webapp.Entry) int { return a.Time.Compare(b.Time) })
-	claimed := r.survivors(ctx, before, &out)
+	claimed, err := r.survivors(ctx, &out)
+	fail(err)
 
 	runs := executions(seen.Journals)
-	executor := ""
-	if r.dead == r.Primary && r.dead != nil {
-		executor = r.dead.Name
-	}
-	seen.Interrupted = interrupted(seen.Results, runs, r.struck, executor, claimed)
+	seen.Interrupted = r.interrupted(seen.Results, runs, claimed)
 	out.Interrupted = seen.Interrupted
 	out.Outcomes = make(map[Outcome]int)
 	for _, e := range out.Interrupted {
 		out.Outcomes[e.Outcome]++
 	}
 	if r.Rules.Once {
-		out.Reasons = append(out.Reasons, once(seen.Results, runs)...)
+		out.Reasons = append(out.Reasons, r.Setting.promise().once(seen.Results, runs)...)
 	}
 	if r.Rules.Whole {
 		fail(r.Report.Err())
@@ -68,90 +66,69 @@ func (r *Round) judge(ctx context.Context, w *watch, before map[*lab.Host]lab.Se
 }
 
 // invariants judges the captures.
-func (r *Round) invariants(seen Seen, claimed time.Time, fail func(error)) {
-	if r.Rules.Switches >= 0 {
-		fail(oracle.OneVoice(seen.Wire, advertised, r.Rules.Switches))
-	}
-	if r.Rules.NoReset {
-		fail(oracle.NoReset(seen.Wire, advertised))
-	}
-	if r.Rules.Input {
-		fail(oracle.InputCommit(seen.Handed, seen.Wire, advertised, claimed).Err)
+func (r *Round) invariants(seen Seen, claimed map[*Service]time.Time, fail func(error)) {
+	for _, s := range r.Services {
+		if r.Rules.Switches >= 0 {
+			fail(oracle.OneVoice(seen.Wire, s.At, r.Rules.Switches))
+		}
+		if r.Rules.NoReset {
+			fail(oracle.NoReset(seen.Wire, s.At))
+		}
+		if r.Rules.Input {
+			fail(oracle.InputCommit(seen.Handed, seen.Wire, s.At, claimed[s]).Err)
+		}
 	}
 }
 
 // survivors adds what the nodes counted in this round, and returns when the first claim of it
-// was decided.
-func (r *Round) survivors(ctx context.Context, before map[*lab.Host]lab.ServiceStatus, out *RoundResult) (claimed time.Time) {
+// was decided, by service.
+func (r *Round) survivors(ctx context.Context, out *RoundResult) (claimed map[*Service]time.Time, err error) {
+	claimed = make(map[*Service]time.Time)
+	used, alive := uint64(0), false
 	for _, h := range []*lab.Host{r.A, r.B} {
 		if h.Crashed() || h == r.dead {
 			continue
 		}
 		ctx, cancel := context.WithTimeout(ctx, time.Second)
-		st, err := h.Status(ctx)
+		st, bad := h.Status(ctx)
 		cancel()
-		if err != nil || len(st.Services) == 0 {
+		if bad != nil {
 			continue // it died as well, or stands still
 		}
-		s, was := st.Services[0], before[h]
-		n := Survivor{Node: h.Name, Role: s.Role, Replayed: s.Exchanges.Replayed - was.Exchanges.Replayed,
-			Reexecuted: s.Exchanges.Reexecuted - was.Exchanges.Reexecuted, Failed: s.Exchanges.Failed - was.Exchanges.Failed}
-		if t := s.LastTakeover; t != nil && t.At.After(r.begin) {
-			n.Takeover = t
-			n.ClaimMS = ms(t.At.Sub(r.struck))
-			if claimed.IsZero() || t.At.Before(claimed) {
-				claimed = t.At
+		all := byName(st)
+		for _, w := range st.Warnings {
+			if strings.Contains(w, fmt.Sprintf("the %s route", r.Setting.mode())) {
+				err = errors.Join(err, fmt.Errorf("%s warns: %s", h.Name, w))
 			}
 		}
-		out.Survivors = append(out.Survivors, n)
+		for _, v := range r.Services {
+			s, was := all[v.Name], r.before[h.Node()][v.Name] // zero if it was started since
+			n := Survivor{Node: h.Name, Service: v.Name, Role: s.Role, Replayed: s.Exchanges.Replayed - was.Exchanges.Replayed,
+				Reexecuted: s.Exchanges.Reexecuted - was.Exchanges.Reexecuted, Failed: s.Exchanges.Failed - was.Exchanges.Failed}
+			if t := s.LastTakeover; t != nil && t.At.After(r.begin) {
+				n.Takeover = t
+				n.ClaimMS = ms(t.At.Sub(r.struck))
+				if first, ok := claimed[v]; !ok || t.At.Before(first) {
+					claimed[v] = t.At
+				}
+			}
+			out.Survivors = append(out.Survivors, n)
+			alive, used = true, used+r.Setting.used(s)-r.Setting.used(was)
+		}
 	}
-	return claimed
+	for _, s := range r.Services {
+		if _, known := claimed[s]; !known && r.dead == s.Backup {
+			claimed[s] = r.struck // who claimed has died as well
+		}
+	}
+	if alive && used == 0 && len(r.Report.Results()) > 0 {
+		err = errors.Join(err, fmt.Errorf("no exchange was in %v", r.Setting))
+	}
+	return claimed, err
 }
 
 func (r *Round) injections() []Injection {
 	r.mu.Lock()
 	defer r.mu.Unlock()
 	return slices.Clone(r.injected)
-}
-
-// Phase is how far one exchange had come at a moment, in bytes of its connection as the wire
-// between the hosts and the router shows them.
-type Phase struct {
-	Request int64 // length of the whole request
-	Sent    int64 // of it, by the client
-	Acked   int64 // of it, to the client
-	Replied int64 // bytes of the reply sent to the client
-}
-
-// PhaseOf returns the phase at a moment of the request that has the id; its connection was
-// quiet before.
-func (s *Seen) PhaseOf(id string, at time.Time) (p Phase) {
-	at0, local, end := time.Time{}, "", time.Time{}
-	for _, x := range s.Results {
-		if x.ID == id {
-			at0, local, end = x.Start, x.Local, x.End
-		}
-	}
-	var begun, replies capture.Segment
-	for _, g := range s.Wire {
-		if g.Src.String() == local && g.Len > 0 && !g.Time.Before(at0) && !g.Time.After(end) {
-			if begun.Len == 0 {
-				begun, replies = g, g
-			}
-			n := int64(g.End().Since(begun.Seq))
-			p.Request = max(p.Request, n)
-			if !g.Time.After(at) {
-				p.Sent = max(p.Sent, n)
-			}
-		}
-		if g.Dst.String() == local && begun.Len > 0 && !g.Time.After(at) {
-			if g.Ack.After(begun.Seq) {
-				p.Acked = max(p.Acked, int64(g.Ack.Since(begun.Seq)))
-			}
-			if g.Len > 0 && g.End().After(replies.Ack) {
-				p.Replied = max(p.Replied, int64(g.End().Since(replies.Ack)))
-			}
-		}
-	}
-	return p
 }

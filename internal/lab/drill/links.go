@@ -75,9 +75,9 @@ func (l link) lose(r *Round, percent uint32) (func() (int, error), error) {
 	h := l.host(r)
 	if l.pair {
 		o := r.Other(h)
-		return r.lose(share, loss{h, []shim.Match{{FromMAC: o.MAC()}}}, loss{o, []shim.Match{{FromMAC: h.MAC()}}})
+		return r.lose(share, loss{h, "link", []shim.Match{{FromMAC: o.MAC()}}}, loss{o, "link", []shim.Match{{FromMAC: h.MAC()}}})
 	}
-	end, err := r.lose(share, loss{h, []shim.Match{{}}})
+	end, err := r.lose(share, loss{h, "link", []shim.Match{{}}})
 	if err != nil {
 		return end, err
 	}

@@ -8,6 +8,7 @@ import (
 	"time"
 
 	"github.com/ftgw/ftgw/internal/lab/client"
+	"github.com/ftgw/ftgw/internal/lab/webapp"
 )
 
 // load is traffic of a round that goes on until finish.
@@ -66,10 +67,14 @@ func (l *load) mixed() {
 	for k := range 8 {
 		sizes := []int64{100, 3000, 20_000, 200_000}
 		l.repeat(c, fmt.Sprintf("series%d", k), 10*time.Millisecond, func(id string, i int) client.Request {
+			q := client.Bytes(id, sizes[(k+i)%len(sizes)])
 			if (k+i)%3 == 2 {
-				return client.Chunked(id, sizes[(k+i)%len(sizes)])
+				q = client.Chunked(id, sizes[(k+i)%len(sizes)])
 			}
-			return client.Bytes(id, sizes[(k+i)%len(sizes)])
+			if k == 7 && l.r.Setting.promise().alike == webapp.AlikeBody {
+				q.Path += "&unlike=1" // no host can count on it
+			}
+			return q
 		})
 	}
 }

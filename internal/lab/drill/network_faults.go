@@ -97,37 +97,62 @@ func soleIs(of func(*Round) *lab.Host) func(context.Context, *Round) error {
 	return func(ctx context.Context, r *Round) error { return r.AwaitSole(ctx, of(r)) }
 }
 
-// asBefore wants both hosts in their roles, and no claim.
-func asBefore(ctx context.Context, r *Round) error {
-	for h, role := range map[*lab.Host]string{r.Primary: "primary", r.Backup: "backup"} {
-		s, err := h.Status(ctx)
-		if err != nil {
+// backupsAreSole wants the backup of each service to serve it alone.
+func backupsAreSole(ctx context.Context, r *Round) error {
+	ctx, cancel := context.WithTimeout(ctx, soleWait)
+	defer cancel()
+	for _, s := range r.Services {
+		if _, err := s.Backup.AwaitService(ctx, s.Name, "serving alone", func(x lab.ServiceStatus) bool { return x.Role == "sole" }); err != nil {
 			return err
-		}
-		if is := s.Services[0].Role; is != role {
-			return fmt.Errorf("%s is %s, want %s", h.Name, is, role)
 		}
 	}
 	return nil
 }
 
-// oneSole wants one host to serve alone, and the other not at all.
-func oneSole(ctx context.Context, r *Round) error {
-	roles, sole := map[string]string{}, 0
+// asBefore wants both hosts in their roles, and no claim.
+func asBefore(ctx context.Context, r *Round) error {
+	return r.haveRoles(ctx, func(s *Service) *lab.Host { return s.Primary })
+}
+
+// haveRoles wants each service to have this primary, the other host as backup, and no claim.
+func (r *Round) haveRoles(ctx context.Context, primary func(*Service) *lab.Host) error {
 	for _, h := range []*lab.Host{r.A, r.B} {
-		s, err := h.Status(ctx)
+		all, err := states(ctx, h)
 		if err != nil {
 			return err
 		}
-		switch roles[h.Name] = s.Services[0].Role; roles[h.Name] {
-		case "sole":
-			sole++
-		case "primary", "backup":
-			return fmt.Errorf("%s is still %s", h.Name, roles[h.Name])
+		for _, v := range r.Services {
+			s, want := all[v.Name], "backup"
+			if h == primary(v) {
+				want = "primary"
+			}
+			if s.Role != want || s.LastTakeover != nil && s.LastTakeover.At.After(r.begin) {
+				return fmt.Errorf("%s is not %s of %s, or has claimed: %+v", h.Name, want, v.Name, s)
+			}
 		}
 	}
-	if sole != 1 {
-		return fmt.Errorf("%d hosts serve alone, want 1: %v", sole, roles)
+	return nil
+}
+
+// oneSole wants one host to serve each service alone, and the other not at all.
+func oneSole(ctx context.Context, r *Round) error {
+	for _, v := range r.Services {
+		roles, sole := map[string]string{}, 0
+		for _, h := range []*lab.Host{r.A, r.B} {
+			all, err := states(ctx, h)
+			if err != nil {
+				return err
+			}
+			switch roles[h.Name] = all[v.Name].Role; roles[h.Name] {
+			case "sole":
+				sole++
+			case "primary", "backup":
+				return fmt.Errorf("%s is still %s of %s", h.Name, roles[h.Name], v.Name)
+			}
+		}
+		if sole != 1 {
+			return fmt.Errorf("%d hosts serve %s alone, want 1: %v", sole, v.Name, roles)
+		}
 	}
 	return nil
 }

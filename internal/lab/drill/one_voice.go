@@ -111,21 +111,19 @@ func (f *fray) reunited(ctx context.Context) error {
 		if err := f.AwaitDuplex(ctx); err != nil {
 			return fmt.Errorf("after the heals: %w", err)
 		}
-		a, b := serviceOf(ctx, f.A), serviceOf(ctx, f.B)
-		if a.InSync && b.InSync && a.Owner == b.Owner && a.Owner != "" && a.Epoch == b.Epoch && a.Role != b.Role {
+		ofA, errA := states(ctx, f.A)
+		ofB, errB := states(ctx, f.B)
+		if errA == nil && errB == nil && !slices.ContainsFunc(f.Services, func(s *Service) bool { return !agree(ofA[s.Name], ofB[s.Name]) }) {
 			return nil
 		}
 		if err := Sleep(ctx, 5*time.Millisecond); err != nil {
-			return fmt.Errorf("after the heals the hosts do not agree: %+v, %+v", a, b)
+			return fmt.Errorf("after the heals the hosts do not agree: %+v, %+v", ofA, ofB)
 		}
 	}
 }
 
-func serviceOf(ctx context.Context, h *lab.Host) (s lab.ServiceStatus) {
-	if all, err := h.Status(ctx); err == nil && len(all.Services) > 0 {
-		s = all.Services[0]
-	}
-	return s
+func agree(a, b lab.ServiceStatus) bool {
+	return a.InSync && b.InSync && a.Owner == b.Owner && a.Owner != "" && a.Epoch == b.Epoch && a.Role != b.Role
 }
 
 // witnessed is startWitness where the witness may run from the round before.
@@ -161,34 +159,45 @@ func (f *fray) sound(s *Seen, both bool) error {
 	return errors.Join(bad...)
 }
 
-// judge holds the hosts' own frames to I3; see voice.go.
+// judge holds the hosts' own frames to I3, each service's to the turns of its group; see voice.go.
 func (f *fray) judge(s *Seen) error {
 	if s.Missed != nil {
 		return fmt.Errorf("%w: %w", ErrMissed, s.Missed)
 	}
-	h, err := f.readHistory(f.deaths)
-	if err != nil {
-		return err
-	}
 	if f.witness {
 		f.apart = nil
 	}
-	unjudged, err := h.undecided(f.apart)
+	var errs []error
+	unjudged := 0
+	for _, v := range f.Services {
+		n, err := f.judgeService(v, s)
+		unjudged += n
+		errs = append(errs, err)
+	}
+	return errors.Join(append(errs, f.sound(s, unjudged > 0))...)
+}
+
+// judgeService returns how many frames were not judged.
+func (f *fray) judgeService(of *Service, s *Seen) (unjudged int, err error) {
+	h, err := f.readHistory(of, f.deaths)
 	if err != nil {
-		return err
+		return 0, err
 	}
-	v := judgeVoices(s.Ports, h.turns, unjudged)
+	undecided, err := h.undecided(f.apart)
+	if err != nil {
+		return 0, fmt.Errorf("%s: %w", of.Name, err)
+	}
+	v := judgeVoices(s.Ports, of.At, h.turns, undecided)
 	for _, t := range h.turns {
-		f.remark(t.String())
+		f.remark(of.Name + ": " + t.String())
 	}
-	f.remark(fmt.Sprintf("%d connections, %d frames from the advertised address, the voice changed %d times in %d turns; %d frames while nobody could tell who should speak",
-		v.Connections, v.Frames, v.Changes, len(h.turns), v.Unjudged))
+	f.remark(fmt.Sprintf("%s: %d connections, %d frames from the advertised address, the voice changed %d times in %d turns; %d frames while nobody could tell who should speak",
+		of.Name, v.Connections, v.Frames, v.Changes, len(h.turns), v.Unjudged))
 	if v.Frames == 0 {
-		return fmt.Errorf("%w: nothing was heard", ErrMissed)
+		return 0, fmt.Errorf("%w: nothing was heard of %s", ErrMissed, of.Name)
 	}
-	err = f.sound(s, v.Unjudged > 0)
 	if n := len(v.Faults); n > 0 {
-		err = errors.Join(err, fmt.Errorf("one voice (I3): %d violations:\n%s", n, strings.Join(v.Faults[:min(n, 5)], "\n")))
+		err = fmt.Errorf("one voice (I3) of %s: %d violations:\n%s", of.Name, n, strings.Join(v.Faults[:min(n, 5)], "\n"))
 	}
-	return err
+	return v.Unjudged, err
 }

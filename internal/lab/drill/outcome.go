@@ -3,6 +3,7 @@ package drill
 import (
 	"fmt"
 	"slices"
+	"strings"
 	"time"
 
 	"github.com/ftgw/ftgw/internal/lab/client"
@@ -27,6 +28,12 @@ func Outcomes() []Outcome {
 	return []Outcome{Delivered, Replayed, Executed, Reexecuted, Refused, Failed}
 }
 
+// mirror marks an execution by the backup's web server beside the primary's.
+const mirror = " (mirror)"
+
+// firstAttempt is what a web server is told of a request that none was asked before.
+const firstAttempt = "1"
+
 // Exchange is one that was interrupted.
 type Exchange struct {
 	ID       string   `json:"id"`
@@ -35,26 +42,41 @@ type Exchange struct {
 	PauseMS  float64  `json:"pause_ms"`
 }
 
-// interrupted classifies the exchanges that were under way at the first fault. dead is the
-// name of the host that executed then and died; empty: it lives. resumed is when the survivor
-// claimed.
-func interrupted(results []client.Result, runs map[string][]webapp.Entry, struck time.Time, dead string, resumed time.Time) []Exchange {
+// interrupted classifies the exchanges that were under way at the first fault. claimed is when the
+// survivor claimed their service.
+func (r *Round) interrupted(results []client.Result, runs map[string][]webapp.Entry, claimed map[*Service]time.Time) []Exchange {
 	var out []Exchange
 	for _, x := range results {
-		if struck.IsZero() || x.Start.After(struck) || x.End.Before(struck) {
+		if r.struck.IsZero() || x.Start.After(r.struck) || x.End.Before(r.struck) {
 			continue
+		}
+		s := r.service(x.Target)
+		if s == nil {
+			s = r.Services[0] // it had no connection
 		}
 		e := Exchange{ID: x.ID, PauseMS: ms(x.Pause)}
 		for _, run := range runs[x.ID] {
-			e.Executed = append(e.Executed, run.Host)
+			host := run.Host
+			if r.Setting.promise().mirrored && host == s.Backup.Name && run.Attempt == firstAttempt {
+				host += mirror
+			}
+			e.Executed = append(e.Executed, host)
 		}
-		e.Outcome = outcomeOf(x, e.Executed, dead, resumed)
+		dead := ""
+		if r.dead == s.Primary {
+			dead = s.Primary.Name
+		}
+		e.Outcome = outcomeOf(x, e.Executed, dead, claimed[s])
 		out = append(out, e)
 	}
 	return out
 }
 
-func outcomeOf(x client.Result, hosts []string, dead string, resumed time.Time) Outcome {
+// outcomeOf classifies an exchange that was executed on these hosts. What the backup's web server
+// executes so that the replies can be compared does not count. dead is the name of the host that
+// executed and died; empty: it lives.
+func outcomeOf(x client.Result, executed []string, dead string, resumed time.Time) Outcome {
+	hosts := slices.DeleteFunc(slices.Clone(executed), func(h string) bool { return strings.HasSuffix(h, mirror) })
 	switch {
 	case x.Failure == client.BadState:
 		return Refused
@@ -80,23 +102,57 @@ func executions(journals []webapp.Entry) map[string][]webapp.Entry {
 	return runs
 }
 
-// once finds requests that were executed again although their reply was stored. A reply that
-// was stored is replayed, so the client then has that of the first execution; of a request
-// that was rightly executed again it has the last.
-func once(results []client.Result, runs map[string][]webapp.Entry) (faults []string) {
+// once finds requests that were executed again although their reply was stored, or for no reason:
+//
+//   - The client has the reply of the last execution. A reply that was stored is replayed, so the
+//     client then has that of the first execution; of a request that was rightly executed again it
+//     has the last. Where the backup's web server mirrors what is attempted first, either may come
+//     last of that; where all replies are the same it is any.
+//   - A host makes each attempt once, and a first attempt is one host's, unless it is mirrored. (The
+//     hosts may call their executions by the same later attempt, as neither knows of the other's.)
+//   - All have the same transaction ID.
+func (p promise) once(results []client.Result, runs map[string][]webapp.Entry) (faults []string) {
 	const most = 5
 	for _, x := range results {
 		if !x.OK() {
 			continue
 		}
-		all := runs[x.ID]
-		at := slices.IndexFunc(all, func(e webapp.Entry) bool { return e.Execution == x.Execution })
-		if at < 0 || at != len(all)-1 {
-			faults = append(faults, fmt.Sprintf("one reply (I4): %s has the reply of execution %d of %d", x.ID, at+1, len(all)))
+		if why := p.onceOnly(x, runs[x.ID]); why != "" {
+			faults = append(faults, fmt.Sprintf("one reply (I4): %s %s", x.ID, why))
 		}
 	}
 	if n := len(faults); n > most {
 		faults = append(faults[:most:most], fmt.Sprintf("one reply (I4): and %d more", n-most))
 	}
 	return faults
+}
+
+// again reports whether a request may have been executed after its reply had begun to go out.
+func (p promise) again(x client.Result) bool { return p.unlogged != nil && p.unlogged(x) }
+
+func (p promise) onceOnly(x client.Result, all []webapp.Entry) string {
+	type try struct{ host, attempt string }
+	tried, firsts, latest := make(map[try]int), 0, -1
+	for i, e := range all {
+		if tried[try{e.Host, e.Attempt}]++; tried[try{e.Host, e.Attempt}] > 1 {
+			return fmt.Sprintf("was executed twice by %s as attempt %s", e.Host, e.Attempt)
+		}
+		if e.Attempt == firstAttempt {
+			firsts++
+		}
+		if e.Key != all[0].Key {
+			return fmt.Sprintf("was asked for under the transaction IDs %s and %s", all[0].Key, e.Key)
+		}
+		if e.Attempt != firstAttempt || !p.mirrored {
+			latest = i
+		}
+	}
+	at := slices.IndexFunc(all, func(e webapp.Entry) bool { return e.Execution == x.Execution })
+	switch {
+	case at < 0 || latest >= 0 && at != latest && !p.again(x):
+		return fmt.Sprintf("has the reply of execution %d of %d", at+1, len(all))
+	case firsts > 1 && !p.mirrored:
+		return fmt.Sprintf("was executed %d times as the first attempt", firsts)
+	}
+	return ""
 }

@@ -18,12 +18,13 @@ const duplexWait = 30 * time.Second
 // pair is the lab that the rounds of one scenario share.
 type pair struct {
 	program  string
+	setting  Setting
 	scenario Scenario
 	lab      *lab.Lab // nil until the first round, and after one that failed
 }
 
 // prepare brings both hosts up and waits until they are in duplex.
-func (p *pair) prepare(ctx context.Context) error {
+func (p *pair) prepare(ctx context.Context, r *Round) error {
 	first := p.lab == nil
 	if first {
 		l, err := lab.New(p.scenario.Options)
@@ -31,7 +32,7 @@ func (p *pair) prepare(ctx context.Context) error {
 			return err
 		}
 		p.lab = l
-		if err := l.WriteConfig(p.scenario.Config); err != nil {
+		if err := l.WriteConfig(p.setting.config(p.scenario.Config)); err != nil {
 			return err
 		}
 	}
@@ -44,7 +45,15 @@ func (p *pair) prepare(ctx context.Context) error {
 	}
 	ctx, cancel := context.WithTimeout(ctx, duplexWait)
 	defer cancel()
-	if err := p.lab.AwaitDuplex(ctx); err != nil {
+	r.Lab, r.Setting, r.Services = p.lab, p.setting, p.setting.services()
+	err := r.AwaitDuplex(ctx)
+	if err == nil {
+		err = r.takeRoles(ctx)
+	}
+	if err == nil {
+		err = r.cross(ctx)
+	}
+	if err != nil {
 		return fmt.Errorf("prepare the pair: %w", err)
 	}
 	return nil
@@ -78,15 +87,19 @@ func (p *pair) revive(h *lab.Host, reboot bool) error {
 		}
 	}
 	if !running(h, "app") {
-		var args []string
-		if p.scenario.Once {
-			args = []string{"--once", p.lab.SharedPath(storeName)}
-		}
-		if _, err := h.StartApp(p.program, args...); err != nil {
-			return err
-		}
+		return p.startApp(h)
 	}
 	return nil
+}
+
+// startApp starts the web server of a host as the mode and the scenario need it.
+func (p *pair) startApp(h *lab.Host) error {
+	args := []string{"--alike", string(p.setting.promise().alike)}
+	if p.scenario.Once {
+		args = append(args, "--once", p.lab.SharedPath(storeName))
+	}
+	_, err := h.StartApp(p.program, args...)
+	return err
 }
 
 // startNode starts ftgw on a host so that its crash points can be armed.
@@ -123,27 +136,4 @@ func (p *pair) discard() error {
 	l := p.lab
 	p.lab = nil
 	return l.Close()
-}
-
-// roles tells the hosts apart, with what their nodes counted so far.
-func (p *pair) roles(ctx context.Context) (primary, backup *lab.Host, counts map[*lab.Host]lab.ServiceStatus, err error) {
-	counts = make(map[*lab.Host]lab.ServiceStatus)
-	for _, h := range []*lab.Host{p.lab.A, p.lab.B} {
-		s, err := h.Await(ctx, "a role", func(lab.ServiceStatus) bool { return true })
-		if err != nil {
-			return nil, nil, nil, err
-		}
-		counts[h] = s
-		switch s.Role {
-		case "primary":
-			primary = h
-		case "backup":
-			backup = h
-		}
-	}
-	if primary == nil || backup == nil {
-		return nil, nil, nil, fmt.Errorf("a is %s and b is %s, want a primary and a backup",
-			counts[p.lab.A].Role, counts[p.lab.B].Role)
-	}
-	return primary, backup, counts, nil
 }

@@ -13,7 +13,7 @@ import (
 
 // processFaults returns the scenarios in which no cable fails and no host as in Table 2.
 func processFaults() []Scenario {
-	return slices.Concat(processes(), upstreams(), disks(), crashes())
+	return slices.Concat(processes(), upstreams(), behinds(), disks(), crashes())
 }
 
 // processes returns the scenarios in which a process or a resource fails and no host.

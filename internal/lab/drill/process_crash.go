@@ -182,6 +182,9 @@ func (r *Round) rejoin(ctx context.Context, h *lab.Host) error {
 	if err := r.whole(ctx); err != nil {
 		return err
 	}
+	for _, s := range r.Services {
+		s.Primary, s.Backup = r.Other(h), h
+	}
 	r.Primary, r.Backup = r.Other(h), h
 	r.Rules.Switches = 2  // for what was open all the time
 	r.Rules.Input = false // the tap stands where the backup was

@@ -66,7 +66,7 @@ func fullDisk(ctx context.Context, r *Round) error {
 func (r *Round) tooLarge(ctx context.Context, c *client.Conn) error {
 	r.Rules.Input = false // the backup cannot hold the request: its connection becomes the primary's alone
 	large := []string{"large-reply", "large-request"}
-	r.refuseOrEnd(http.StatusInsufficientStorage, large...)
+	r.refusals(http.StatusInsufficientStorage, large)
 	r.Report.Add(c.Do(ctx, client.Bytes(large[0], 4<<20)))
 	up, err := r.Client.Dial(ctx)
 	if err != nil {
@@ -109,16 +109,20 @@ func (r *Round) drain(ctx context.Context) error {
 	return nil
 }
 
-// refuseOrEnd is refusals, except that the named requests may also find the connection closed: a
-// client that is still sending its request may be too late to read the reply.
-func (r *Round) refuseOrEnd(status int, ids ...string) {
+// refusals holds the round to this: the named requests end with that error reply, and so or by the end
+// of their connection those that may end; all others are whole. A client that is still sending its
+// request may be too late to read the reply, and one that has a part of a reply gets no error.
+func (r *Round) refusals(status int, mayEnd []string, ids ...string) {
 	r.Rules.Whole = false
 	r.Check(func(s *Seen) error {
 		var errs []error
 		for _, x := range s.Results {
 			refused := x.Failure == client.BadState && x.Status == status
 			ended := x.Failure == client.EOF || x.Failure == client.Reset
-			if !x.OK() && !(slices.Contains(ids, x.ID) && (refused || ended)) {
+			switch {
+			case slices.Contains(ids, x.ID) && !refused:
+				errs = append(errs, fmt.Errorf("want status %d: %v", status, x))
+			case slices.Contains(mayEnd, x.ID) && !x.OK() && !refused && !ended, !slices.Contains(slices.Concat(mayEnd, ids), x.ID) && !x.OK():
 				errs = append(errs, errors.New(x.String()))
 			}
 		}

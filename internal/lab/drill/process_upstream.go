@@ -2,11 +2,9 @@ package drill
 
 import (
 	"context"
-	"errors"
 	"fmt"
 	"net/http"
 	"net/url"
-	"slices"
 	"sync"
 	"time"
 
@@ -42,38 +40,13 @@ func upstreams() []Scenario {
 	}}
 }
 
-// refusals holds the round to this: the named requests end with that error reply, all others
-// whole.
-func (r *Round) refusals(status int, ids ...string) {
-	r.Rules.Whole = false
-	r.Check(func(s *Seen) error {
-		var errs []error
-		for _, x := range s.Results {
-			if !slices.Contains(ids, x.ID) {
-				if !x.OK() {
-					errs = append(errs, errors.New(x.String()))
-				}
-			} else if x.Failure != client.BadState || x.Status != status {
-				errs = append(errs, fmt.Errorf("want status %d: %v", status, x))
-			}
-		}
-		return errors.Join(errs...)
-	})
-}
-
-// stayed shows that the pair has its roles, without a claim, and serves on the connections.
-func (r *Round) stayed(ctx context.Context, primary, backup *lab.Host, conns ...*client.Conn) error {
+// stayed shows that each service has this primary, without a claim, and serves on the connections.
+func (r *Round) stayed(ctx context.Context, primary func(*Service) *lab.Host, conns ...*client.Conn) error {
 	for i, c := range conns {
 		r.Report.Add(c.Do(ctx, client.Bytes(fmt.Sprintf("after%d", i), 5000)))
 	}
-	for h, role := range map[*lab.Host]string{primary: "primary", backup: "backup"} {
-		st, err := h.Status(ctx)
-		if err != nil {
-			return err
-		}
-		if s := st.Services[0]; s.Role != role || s.LastTakeover != nil && s.LastTakeover.At.After(r.begin) {
-			return fmt.Errorf("%s is not %s, or has claimed: %+v", h.Name, role, s)
-		}
+	if err := r.haveRoles(ctx, primary); err != nil {
+		return err
 	}
 	return r.whole(ctx)
 }
@@ -83,7 +56,7 @@ func (r *Round) well(ctx context.Context) error {
 	ctx, cancel := context.WithTimeout(ctx, duplexWait)
 	defer cancel()
 	for _, h := range []*lab.Host{r.A, r.B} {
-		if _, err := h.Await(ctx, "a healthy web server", func(s lab.ServiceStatus) bool { return s.Upstream == "healthy" }); err != nil {
+		if err := r.await(ctx, h, "has a healthy web server", func(_ *Service, s lab.ServiceStatus) bool { return s.Upstream == "healthy" }); err != nil {
 			return err
 		}
 	}
@@ -140,16 +113,16 @@ func upstreamKilled(ctx context.Context, r *Round) error {
 	wait()
 	waiting, cancel := context.WithTimeout(ctx, duplexWait)
 	defer cancel()
-	if _, err := r.Backup.Await(waiting, "the primary's part", func(s lab.ServiceStatus) bool { return s.Role == "primary" }); err != nil {
+	if err := r.await(waiting, r.Backup, "has the primary's part", func(_ *Service, s lab.ServiceStatus) bool { return s.Role == "primary" }); err != nil {
 		return err
 	}
-	if _, err := r.Primary.StartApp(r.program); err != nil {
+	if err := r.startApp(r.Primary); err != nil {
 		return err
 	}
 	if err := r.well(ctx); err != nil {
 		return err
 	}
-	return r.stayed(ctx, r.Backup, r.Primary, conns...)
+	return r.stayed(ctx, func(*Service) *lab.Host { return r.Backup }, conns...)
 }
 
 func upstreamHung(ctx context.Context, r *Round) error {
@@ -177,7 +150,7 @@ func upstreamHung(ctx context.Context, r *Round) error {
 		return err
 	}
 	r.Remark("it goes on")
-	return r.stayed(ctx, r.Primary, r.Backup, conns...)
+	return r.stayed(ctx, func(s *Service) *lab.Host { return s.Primary }, conns...)
 }
 
 func upstreamCut(ctx context.Context, r *Round) error {
@@ -189,10 +162,11 @@ func upstreamCut(ctx context.Context, r *Round) error {
 		return err
 	}
 	defer closeAll(conns)
-	var refused []string
+	begun := r.Setting.promise().begun
+	var refused, short []string
 	for _, on := range []string{r.Primary.Name, ""} {
 		for _, chunked := range []string{"", "&chunked=1"} {
-			for _, size := range []int{1000, 3 << 20} {
+			for _, size := range []int64{1000, 3 << 20} {
 				r.Remark(fmt.Sprintf("the web server cuts replies of %d bytes, on host %q%s", size, on, chunked))
 				c, err := r.Client.Dial(ctx)
 				if err != nil {
@@ -201,14 +175,20 @@ func upstreamCut(ctx context.Context, r *Round) error {
 				id := fmt.Sprintf("cut%d%s%s", size, on, chunked)
 				r.Report.Add(c.Do(ctx, client.Request{ID: id, Upload: -1,
 					Path: fmt.Sprintf("/cut?id=%s&size=%d&on=%s%s", url.QueryEscape(id), size, on, chunked)}))
-				if conns = append(conns, c); on == "" {
+				switch {
+				case begun != nil && begun(size, chunked != "") && !c.Usable():
+					short = append(short, id)
+					c.Close()
+					continue
+				case on == "":
 					refused = append(refused, id)
 				}
+				conns = append(conns, c)
 			}
 		}
 	}
-	r.refusals(http.StatusBadGateway, refused...)
-	return r.stayed(ctx, r.Primary, r.Backup, conns...)
+	r.refusals(http.StatusBadGateway, short, refused...)
+	return r.stayed(ctx, func(s *Service) *lab.Host { return s.Primary }, conns...)
 }
 
 func killerRequest(ctx context.Context, r *Round) error {
@@ -233,7 +213,7 @@ func killerRequest(ctx context.Context, r *Round) error {
 			if _ = servers[k].Wait(waiting); !servers[k].Exited() {
 				return fmt.Errorf("the web server of %s lives", h.Name)
 			}
-			if _, err := h.StartApp(r.program); err != nil {
+			if err := r.startApp(h); err != nil {
 				return err
 			}
 		}
@@ -241,10 +221,11 @@ func killerRequest(ctx context.Context, r *Round) error {
 			return err
 		}
 	}
-	r.refusals(http.StatusBadGateway, ids...)
-	primary, backup := r.Primary, r.Backup
-	if st, err := backup.Status(ctx); err == nil && st.Services[0].Role == "primary" {
-		primary, backup = backup, primary // its web server was back first
-	}
-	return r.stayed(ctx, primary, backup, conns...)
+	r.refusals(http.StatusBadGateway, nil, ids...)
+	return r.stayed(ctx, func(s *Service) *lab.Host {
+		if st, err := states(ctx, s.Backup); err == nil && st[s.Name].Role == "primary" {
+			return s.Backup // its web server was back first
+		}
+		return s.Primary
+	}, conns...)
 }

@@ -14,6 +14,8 @@ import (
 type Report struct {
 	Passed    bool     `json:"passed"`
 	Seed      uint64   `json:"seed"`
+	Mode      string   `json:"mode"`
+	DualRole  bool     `json:"dual_role"`
 	TookMS    float64  `json:"took_ms"`
 	Scenarios []Result `json:"scenarios"`
 }
@@ -24,6 +26,7 @@ type Result struct {
 	Paper    string          `json:"paper,omitempty"`
 	About    string          `json:"about"`
 	Passed   bool            `json:"passed"`
+	Never    string          `json:"not_played,omitempty"` // why it does not occur in the mode
 	Pauses   Distribution    `json:"longest_pause_ms"`
 	Outcomes map[Outcome]int `json:"interrupted"`
 	Rounds   []RoundResult   `json:"rounds"`
@@ -45,9 +48,10 @@ type RoundResult struct {
 	missed bool // nothing but ErrMissed
 }
 
-// Survivor is what a node that lives counted in the round.
+// Survivor is what a node that lives counted in the round of one service.
 type Survivor struct {
 	Node       string        `json:"node"`
+	Service    string        `json:"service"`
 	Role       string        `json:"role"`
 	Replayed   uint64        `json:"replayed"`
 	Reexecuted uint64        `json:"reexecuted"`
@@ -100,7 +104,7 @@ func (r RoundResult) WriteText(w io.Writer, of int) {
 	}
 	for _, s := range r.Survivors {
 		if s.Takeover != nil {
-			fmt.Fprintf(w, "    %s claimed %.0f ms after the fault: %s\n", s.Node, s.ClaimMS, s.Takeover.Reason)
+			fmt.Fprintf(w, "    %s claimed %s %.0f ms after the fault: %s\n", s.Node, s.Service, s.ClaimMS, s.Takeover.Reason)
 		}
 	}
 	c := r.Client
@@ -116,7 +120,7 @@ func (r RoundResult) WriteText(w io.Writer, of int) {
 }
 
 // WriteText writes the end of one scenario for a reader.
-func (x Result) WriteText(w io.Writer, seed uint64) {
+func (x Result) WriteText(w io.Writer, o Options) {
 	failed := 0
 	for _, r := range x.Rounds {
 		if !r.Passed {
@@ -124,8 +128,12 @@ func (x Result) WriteText(w io.Writer, seed uint64) {
 		}
 	}
 	if failed > 0 {
-		fmt.Fprintf(w, "  FAILED in %d of %d rounds; again: ftgw drill --only %s --seed %d --rounds %d\n",
-			failed, len(x.Rounds), x.Scenario, seed, len(x.Rounds))
+		dual := ""
+		if o.Setting.DualRole {
+			dual = " --dual-role"
+		}
+		fmt.Fprintf(w, "  FAILED in %d of %d rounds; again: ftgw drill --mode %s%s --only %s --seed %d --rounds %d\n",
+			failed, len(x.Rounds), o.Setting.mode(), dual, x.Scenario, o.Seed, len(x.Rounds))
 	}
 	if len(x.Rounds) > 2 {
 		fmt.Fprintf(w, "  interrupted in all rounds: %s\n", outcomesText(x.Outcomes))

@@ -41,13 +41,17 @@ type Round struct {
 	*lab.Lab
 	Number          int        // from 0
 	Rand            *rand.Rand // the same for the same seed, scenario and number
-	Primary, Backup *lab.Host  // their roles when the round began
-	Client          *client.Client
+	Setting         Setting
+	Services        []*Service     // one, or two in dual-role
+	Primary, Backup *lab.Host      // of the first service when the round began
+	Client          *client.Client // of all services, in turn
 	Report          *client.Report // what the clients saw; Run adds every result
 	Rules           Rules
 
-	program string
-	begin   time.Time
+	program  string
+	startApp func(*lab.Host) error
+	begin    time.Time
+	before   map[*lab.Process]map[string]lab.ServiceStatus // what the nodes had counted then, by service
 
 	mu       sync.Mutex
 	injected []Injection
@@ -165,14 +169,6 @@ func (r *Round) AwaitStopped(ctx context.Context, h *lab.Host) error {
 			return ctx.Err()
 		}
 	}
-}
-
-// AwaitSole waits until a host's node serves alone.
-func (r *Round) AwaitSole(ctx context.Context, h *lab.Host) error {
-	ctx, cancel := context.WithTimeout(ctx, soleWait)
-	defer cancel()
-	_, err := h.Await(ctx, "serving alone", func(s lab.ServiceStatus) bool { return s.Role == "sole" })
-	return err
 }
 
 // Check adds a judgement of the round's captures, for when it has ended.

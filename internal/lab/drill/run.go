@@ -8,10 +8,10 @@ import (
 	"io"
 	"math/rand/v2"
 	"os"
+	"slices"
 	"strings"
 	"time"
 
-	"github.com/ftgw/ftgw/internal/lab"
 	"github.com/ftgw/ftgw/internal/lab/client"
 )
 
@@ -28,6 +28,7 @@ type Options struct {
 	Scenarios []Scenario // played one after the other
 	Rounds    int        // of each; 0: as many as each says itself
 	Seed      uint64
+	Setting   Setting
 	FtgwPath  string    // program that is run on the hosts; empty means this one
 	Progress  io.Writer // is told what happens; nil: nobody is
 }
@@ -46,15 +47,23 @@ func Run(ctx context.Context, o Options) (Report, error) {
 		}
 		o.FtgwPath = self
 	}
+	if err := o.Setting.Check(); err != nil {
+		return Report{}, fmt.Errorf("drill: %w", err)
+	}
 	begin := time.Now()
-	report := Report{Passed: true, Seed: o.Seed}
-	fmt.Fprintf(o.Progress, "ftgw drill: %d scenarios, seed %d\n", len(o.Scenarios), o.Seed)
+	report := Report{Passed: true, Seed: o.Seed, Mode: string(o.Setting.mode()), DualRole: o.Setting.DualRole}
+	fmt.Fprintf(o.Progress, "ftgw drill: %d scenarios, %v, seed %d\n", len(o.Scenarios), o.Setting, o.Seed)
 	var err error
 	for i, s := range o.Scenarios {
 		fmt.Fprintf(o.Progress, "\n[%d/%d] %s\n  %s\n", i+1, len(o.Scenarios), s.Name, s.About)
+		if why := o.Setting.Never(s.Name); why != "" {
+			fmt.Fprintf(o.Progress, "  not played: %s\n", why)
+			report.Scenarios = append(report.Scenarios, Result{Scenario: s.Name, Paper: s.Paper, About: s.About, Passed: true, Never: why})
+			continue
+		}
 		var x Result
 		x, err = play(ctx, s, o)
-		x.WriteText(o.Progress, o.Seed)
+		x.WriteText(o.Progress, o)
 		report.Scenarios = append(report.Scenarios, x)
 		report.Passed = report.Passed && x.Passed
 		if err != nil || ctx.Err() != nil {
@@ -71,7 +80,11 @@ func Run(ctx context.Context, o Options) (Report, error) {
 	case !report.Passed:
 		return report, fmt.Errorf("drill: %w", ErrBroken)
 	}
-	fmt.Fprintf(o.Progress, "\nall %d scenarios kept the promise, %.0f s\n", len(o.Scenarios), report.TookMS/1000)
+	played := slices.DeleteFunc(slices.Clone(report.Scenarios), func(x Result) bool { return x.Never != "" })
+	fmt.Fprintf(o.Progress, "\nall %d scenarios kept the promise, %.0f s\n", len(played), report.TookMS/1000)
+	if n := len(report.Scenarios) - len(played); n > 0 {
+		fmt.Fprintf(o.Progress, "%d were not played: they do not occur in %v\n", n, o.Setting)
+	}
 	return report, nil
 }
 
@@ -83,7 +96,7 @@ func play(ctx context.Context, s Scenario, o Options) (x Result, err error) {
 	if o.Rounds > 0 {
 		rounds = o.Rounds
 	}
-	p := &pair{program: o.FtgwPath, scenario: s}
+	p := &pair{program: o.FtgwPath, setting: o.Setting, scenario: s}
 	defer func() { err = errors.Join(err, p.discard()) }()
 	for n := range rounds {
 		if ctx.Err() != nil {
@@ -121,7 +134,7 @@ func (p *pair) round(drill context.Context, n int, seed uint64) (out RoundResult
 	if err != nil {
 		return RoundResult{Round: n, Reasons: []string{err.Error()}}
 	}
-	r := &Round{Number: n, Rand: roundRand(seed, p.scenario.Name, n), Report: &client.Report{}, Rules: strict(), program: p.program, begin: begin}
+	r := &Round{Number: n, Rand: roundRand(seed, p.scenario.Name, n), Report: &client.Report{}, Rules: strict(), program: p.program, startApp: p.startApp, begin: begin}
 	out = p.playRound(ctx, r, dir)
 	out.TookMS = ms(time.Since(begin))
 	if out.Passed || p.lab == nil || drill.Err() != nil {
@@ -141,22 +154,16 @@ func (p *pair) playRound(ctx context.Context, r *Round, dir string) RoundResult 
 	broken := func(err error) RoundResult {
 		return RoundResult{Round: r.Number, Reasons: []string{err.Error()}, Injected: r.injections()}
 	}
-	if err := p.prepare(ctx); err != nil {
+	if err := p.prepare(ctx, r); err != nil {
 		return broken(err)
 	}
-	var before map[*lab.Host]lab.ServiceStatus
-	var err error
-	r.Lab = p.lab
-	if r.Primary, r.Backup, before, err = p.roles(ctx); err != nil {
-		return broken(err)
-	}
-	r.Client = &client.Client{Namespace: r.Lab.Client, Target: lab.Advertised, Timeout: patience}
+	r.Client = r.clients()
 	w, err := startWatch(r, dir, !p.scenario.Untapped)
 	if err != nil {
 		return broken(err)
 	}
 	r.begin = time.Now()
-	return r.judge(ctx, w, before, p.scenario.Run(ctx, r))
+	return r.judge(ctx, w, p.scenario.Run(ctx, r))
 }
 
 // roundRand depends on nothing but its arguments, so that one round can be played again.

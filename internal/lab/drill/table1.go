@@ -3,7 +3,6 @@ package drill
 import (
 	"errors"
 
-	"github.com/ftgw/ftgw/config"
 	"github.com/ftgw/ftgw/internal/lab"
 	"github.com/ftgw/ftgw/internal/lab/shim"
 )
@@ -14,21 +13,21 @@ import (
 func table1() []Scenario {
 	rows := []struct {
 		name, paper, about string
-		at                 func(r *Round) *lab.Host // whose interface the packets come to
-		match              func(r *Round) shim.Match
+		at                 func(r *Round, s *Service) *lab.Host // whose interface the packets come to
+		match              func(s *Service) shim.Match
 	}{
-		{"client-data-to-backup", "client data: client → backup", "client data is lost before the backup has it", backupOf,
-			func(*Round) shim.Match { return toServer(shim.Data) }},
-		{"client-data-to-primary", "client data: backup → primary", "client data is lost on its way from the backup to the primary", primaryOf,
-			func(r *Round) shim.Match { return cloned(r, shim.Data) }},
-		{"server-ack", "server ack: primary → client", "acknowledgments of the server are lost", clientOf,
-			func(*Round) shim.Match { return toClient(shim.Bare) }},
-		{"server-data", "server data: primary → client", "data of the server is lost", clientOf,
-			func(*Round) shim.Match { return toClient(shim.Data) }},
-		{"client-ack-to-backup", "client ack: client → backup", "acknowledgments of the client are lost before the backup has them", backupOf,
-			func(*Round) shim.Match { return toServer(shim.Bare) }},
-		{"client-ack-to-primary", "client ack: backup → primary", "acknowledgments of the client are lost on their way from the backup to the primary", primaryOf,
-			func(r *Round) shim.Match { return cloned(r, shim.Bare) }},
+		{"client-data-to-backup", "client data: client → backup", "client data is lost before the backup has it", backupHost,
+			func(s *Service) shim.Match { return s.toServer(shim.Data) }},
+		{"client-data-to-primary", "client data: backup → primary", "client data is lost on its way from the backup to the primary", primaryHost,
+			func(s *Service) shim.Match { return s.cloned(shim.Data) }},
+		{"server-ack", "server ack: primary → client", "acknowledgments of the server are lost", clientHost,
+			func(s *Service) shim.Match { return s.toClient(shim.Bare) }},
+		{"server-data", "server data: primary → client", "data of the server is lost", clientHost,
+			func(s *Service) shim.Match { return s.toClient(shim.Data) }},
+		{"client-ack-to-backup", "client ack: client → backup", "acknowledgments of the client are lost before the backup has them", backupHost,
+			func(s *Service) shim.Match { return s.toServer(shim.Bare) }},
+		{"client-ack-to-primary", "client ack: backup → primary", "acknowledgments of the client are lost on their way from the backup to the primary", primaryHost,
+			func(s *Service) shim.Match { return s.cloned(shim.Bare) }},
 	}
 	var all []Scenario
 	for _, kind := range []struct {
@@ -41,7 +40,11 @@ func table1() []Scenario {
 		for _, w := range rows {
 			s := strain{name: "table1/" + w.name + kind.name, paper: "000, Table 1, " + w.paper, about: w.about + kind.about,
 				begin: func(r *Round) (func() (int, error), error) {
-					return r.lose(kind.share, loss{w.at(r), []shim.Match{w.match(r)}})
+					var each []loss
+					for _, s := range r.Services {
+						each = append(each, loss{w.at(r, s), s.Name, []shim.Match{w.match(s)}})
+					}
+					return r.lose(kind.share, each...)
 				}}
 			all = append(all, s.scenario())
 		}
@@ -53,22 +56,27 @@ func clientOf(r *Round) *lab.Host  { return r.Lab.Client }
 func primaryOf(r *Round) *lab.Host { return r.Primary }
 func backupOf(r *Round) *lab.Host  { return r.Backup }
 
-func toServer(k shim.Kind) shim.Match {
-	return shim.Match{Kind: k, To: advertised.Addr(), ToPort: advertised.Port()}
+func clientHost(r *Round, _ *Service) *lab.Host  { return r.Lab.Client }
+func primaryHost(_ *Round, s *Service) *lab.Host { return s.Primary }
+func backupHost(_ *Round, s *Service) *lab.Host  { return s.Backup }
+
+func (s *Service) toServer(k shim.Kind) shim.Match {
+	return shim.Match{Kind: k, To: s.At.Addr(), ToPort: s.At.Port()}
 }
 
-func toClient(k shim.Kind) shim.Match {
-	return shim.Match{Kind: k, From: advertised.Addr(), FromPort: advertised.Port()}
+func (s *Service) toClient(k shim.Kind) shim.Match {
+	return shim.Match{Kind: k, From: s.At.Addr(), FromPort: s.At.Port()}
 }
 
 // cloned matches what the backup sends on of the client's segments.
-func cloned(r *Round, k shim.Kind) shim.Match {
-	return shim.Match{Kind: k, FromMAC: r.Backup.MAC(), To: r.Primary.Addr(), ToPort: config.ForwardBase + advertised.Port()}
+func (s *Service) cloned(k shim.Kind) shim.Match {
+	return shim.Match{Kind: k, FromMAC: s.Backup.MAC(), To: s.Primary.Addr(), ToPort: s.Forward}
 }
 
 // loss is what is lost of the frames that a host gets.
 type loss struct {
 	at    *lab.Host
+	name  string // tells it from others at the same host
 	match []shim.Match
 }
 
@@ -96,7 +104,7 @@ func (r *Round) lose(share shim.Share, each ...loss) (end func() (int, error), e
 		undo = append(undo, func() error { return shim.Plain(r.Router, h, false) })
 	}
 	for _, l := range each {
-		x, err := shim.Lose(l.at, "drill", l.at.Interface(), share, l.match...)
+		x, err := shim.Lose(l.at, "drill_"+l.name, l.at.Interface(), share, l.match...)
 		if err != nil {
 			return end, err
 		}

@@ -29,10 +29,6 @@ type row struct {
 	ends    []Outcome        // one of which the exchange must come to
 }
 
-func (p Phase) incomplete() bool { return p.Sent < p.Request }
-func (p Phase) unacked() bool    { return p.Sent == p.Request && p.Acked < p.Request }
-func (p Phase) acked() bool      { return p.Acked == p.Request && p.Replied == 0 }
-
 // table2 returns a scenario for each row; each is played by a crash of the host and by one of
 // the process.
 func table2() []Scenario {
@@ -43,6 +39,8 @@ func table2() []Scenario {
 		q.Path, q.Delay = fmt.Sprintf("%s&delay=%d", q.Path, delay.Milliseconds()), delay
 		return q
 	}
+	slower := late("target", big)
+	slower.Path += "&on=" + lab.NameB + "&late=600"
 	rows := []row{
 		{name: "backup-request-incomplete", paper: "backup: after backup receives an incomplete client HTTP message",
 			about: "the backup dies with the 20th segment of an upload in its kernel and not relayed",
@@ -78,6 +76,10 @@ func table2() []Scenario {
 			about: "the primary dies when about a third of a reply of 2 MiB has gone to the backup",
 			point: crashpoint.RecordSent, times: 3, request: late("target", big),
 			phase: Phase.acked, ends: []Outcome{Reexecuted}},
+		{name: "primary-likeness-unanswered", paper: "primary: after primary receives and acknowledges a complete HTTP request but before it sends a full copy of the HTTP reply to backup", primary: true,
+			about: "the primary dies when it has asked whether the backup has made the same reply, and the backup's web server has not replied yet",
+			point: crashpoint.RecordSent, times: 1, request: slower,
+			phase: Phase.acked, ends: []Outcome{Reexecuted}},
 		{name: "primary-reply-stored-unseen", paper: "primary: after primary sends a complete copy of an HTTP reply to backup but before transmitting some of the reply TCP data packets to client", primary: true,
 			about: "the primary dies when the backup has stored the reply and the primary has not seen that it has",
 			point: crashpoint.StoredIn, times: 1, request: late("target", big),
@@ -110,15 +112,17 @@ func (w row) run(ctx context.Context, r *Round) error {
 	if w.primary {
 		victim = r.Primary
 	}
-	idle, err := r.open(ctx, bystanders+1)
+	idle, err := r.openBy(ctx, r.Client, bystanders, "before")
 	if err != nil {
 		return err
 	}
-	defer func() {
-		for _, c := range idle {
-			c.Close()
-		}
-	}()
+	one, err := r.openBy(ctx, r.only(r.Client, 0), 1, "target-before")
+	if err != nil {
+		closeAll(idle)
+		return err
+	}
+	idle = append(idle, one...)
+	defer closeAll(idle)
 	// Delayed acknowledgments of what went before are out, so that the next segment that passes
 	// is one of the exchange.
 	if err := Sleep(ctx, 80*time.Millisecond); err != nil {
@@ -164,8 +168,20 @@ func (w row) begin(ctx context.Context, r *Round, victim *lab.Host, c *client.Co
 		return err
 	}
 	at := time.Now()
-	r.Check(func(s *Seen) error { return w.check(s, at) })
+	r.Check(func(s *Seen) error { return w.in(r.Setting).check(s, at) })
 	return nil
+}
+
+// in returns the row as it is in a setting's mode.
+func (w row) in(s Setting) row {
+	o := s.promise().rows[w.name]
+	if o.phase != nil {
+		w.phase = o.phase
+	}
+	if o.ends != nil {
+		w.ends = o.ends
+	}
+	return w
 }
 
 // check holds the round to the row: the exchange was in its phase, and ended as it must.
@@ -183,17 +199,19 @@ func (w row) check(s *Seen, at time.Time) error {
 
 // open makes connections that have had one exchange each.
 func (r *Round) open(ctx context.Context, n int) ([]*client.Conn, error) {
+	return r.openBy(ctx, r.Client, n, "before")
+}
+
+func (r *Round) openBy(ctx context.Context, with *client.Client, n int, name string) ([]*client.Conn, error) {
 	var all []*client.Conn
 	for i := range n {
-		c, err := r.Client.Dial(ctx)
+		c, err := with.Dial(ctx)
 		if err != nil {
-			for _, c := range all {
-				c.Close()
-			}
+			closeAll(all)
 			return nil, err
 		}
 		all = append(all, c)
-		r.Report.Add(c.Do(ctx, client.Bytes(fmt.Sprintf("before%d", i), 5000)))
+		r.Report.Add(c.Do(ctx, client.Bytes(fmt.Sprintf("%s%d", name, i), 5000)))
 	}
 	return all, nil
 }

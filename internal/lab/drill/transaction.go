@@ -4,6 +4,7 @@ import (
 	"context"
 	"fmt"
 	"slices"
+	"strconv"
 	"sync"
 	"sync/atomic"
 	"time"
@@ -66,7 +67,7 @@ func transactionOnce(ctx context.Context, r *Round) error {
 	if err := executedOnce(r.Report.Results(), all, all[len(before):]); err != nil {
 		return err
 	}
-	again, saved := spared(touched, all, r.Primary)
+	again, saved := spared(touched, all)
 	r.note(time.Now(), fmt.Sprintf("%d requests went to the back end again; %d of them it had executed and did not execute again", again, saved))
 	if saved == 0 {
 		return fmt.Errorf("%w: the survivor asked for nothing that had been executed", ErrMissed)
@@ -121,16 +122,16 @@ func executedOnce(results []client.Result, all, fresh []webapp.Done) error {
 }
 
 // spared counts the requests that the survivor sent to its back end though they may have been
-// executed, and those of them that the dead host's had executed.
-func spared(touched []lab.LedgerEntry, all []webapp.Done, dead *lab.Host) (again, saved int) {
+// executed, and those of them that had been, by an earlier attempt.
+func spared(touched []lab.LedgerEntry, all []webapp.Done) (again, saved int) {
 	by := make(map[string]string)
 	for _, d := range all {
-		by[d.Key] = d.Host
+		by[d.Key] = d.Tried
 	}
 	for _, e := range touched {
 		if e.Attempt > 1 {
 			again++
-			if by[e.Transaction] == dead.Name {
+			if tried, err := strconv.Atoi(by[e.Transaction]); err == nil && tried < e.Attempt {
 				saved++
 			}
 		}

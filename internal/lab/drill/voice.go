@@ -2,6 +2,7 @@ package drill
 
 import (
 	"fmt"
+	"net/netip"
 	"slices"
 	"time"
 
@@ -60,7 +61,7 @@ type voices struct {
 
 // judgeVoices holds segments to the rule above. turns are by time; frames within apart are not
 // judged.
-func judgeVoices(segments []capture.Segment, turns []turn, apart []period) (v voices) {
+func judgeVoices(segments []capture.Segment, advertised netip.AddrPort, turns []turn, apart []period) (v voices) {
 	for _, c := range oracle.Connections(segments, advertised) {
 		k := hearing{connection: c}
 		for _, s := range c.Segments {

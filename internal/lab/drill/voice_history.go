@@ -20,7 +20,7 @@ type reign struct {
 	fenced   bool      // it ended because another one has a higher epoch
 }
 
-// history is what the nodes of a round did about the address, as their logs tell.
+// history is what the nodes of a round did about a service's address, as their logs tell.
 type history struct {
 	turns  []turn
 	reigns []reign
@@ -34,7 +34,7 @@ type death struct {
 }
 
 // readHistory reads the logs of both hosts since the round began.
-func (r *Round) readHistory(deaths []death) (h history, err error) {
+func (r *Round) readHistory(of *Service, deaths []death) (h history, err error) {
 	for _, host := range []*lab.Host{r.A, r.B} {
 		n := chronicle{host: host.Name, mac: capture.MAC(host.MAC())}
 		for _, p := range host.Processes() {
@@ -46,7 +46,7 @@ func (r *Round) readHistory(deaths []death) (h history, err error) {
 				return h, err
 			}
 			for _, l := range lines {
-				if !l.at.Before(r.begin.Add(-logged)) {
+				if !l.at.Before(r.begin.Add(-logged)) && field(l.say, "group") == of.group {
 					n.read(l)
 				}
 			}

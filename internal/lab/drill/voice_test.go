@@ -66,7 +66,7 @@ func TestJudgeVoices(t *testing.T) {
 		{"undecided", "0 c 1 7\n1 a 1\n110 a 1\n120 b 1\n130 a 1\n160 b 1", claim, []period{{at(100), at(150)}}, 0},
 		{"undecided, and after it the loser", "0 c 1 7\n1 a 1\n110 a 1\n120 b 1\n130 a 1\n160 a 1", claim, []period{{at(100), at(150)}}, 1},
 	} {
-		v := judgeVoices(said(t, row.text), row.turns, row.apart)
+		v := judgeVoices(said(t, row.text), advertised, row.turns, row.apart)
 		if len(v.Faults) != row.faults {
 			t.Errorf("%s: %+v", row.name, v)
 		}

@@ -20,13 +20,13 @@ var advertised = netip.MustParseAddrPort(lab.Advertised)
 type watch struct {
 	wire  *capture.Capture   // between the hosts' network and the router
 	ports []*capture.Capture // each host's cable, for the evidence
-	tap   *tap.Tap           // what the backup's kernel is handed
+	taps  []*tap.Tap         // what the kernel of each service's backup is handed
 }
 
 // Seen is what was captured in a round.
 type Seen struct {
 	Wire     []capture.Segment // between the hosts' network and the router
-	Handed   []capture.Segment // to the backup's kernel
+	Handed   []capture.Segment // to the kernels of the services' backups
 	Ports    []capture.Segment // on the cables of both hosts, as the router sees them
 	Missed   error             // what those captures lost, if anything
 	Journals []webapp.Entry    // of both web applications, by time
@@ -45,8 +45,12 @@ func startWatch(r *Round, dir string, tapped bool) (w *watch, err error) {
 		}
 	}()
 	if tapped {
-		if w.tap, err = tap.Start(r.Backup, advertised, tapGroup); err != nil {
-			return w, err
+		for _, s := range r.Services { // no host is backup of two
+			t, err := tap.Start(s.Backup, s.At, tapGroup)
+			if err != nil {
+				return w, err
+			}
+			w.taps = append(w.taps, t)
 		}
 	}
 	const slots = 1 << 16
@@ -76,9 +80,9 @@ func (w *watch) stop(seen *Seen) error {
 		errs, missed = append(errs, err), append(missed, port.Whole())
 	}
 	seen.Missed = errors.Join(missed...)
-	if w.tap != nil {
-		handed, err := w.tap.Stop()
-		seen.Handed = handed.Segments
+	for _, t := range w.taps {
+		handed, err := t.Stop()
+		seen.Handed = append(seen.Handed, handed.Segments...)
 		errs = append(errs, err, handed.Whole())
 	}
 	return errors.Join(errs...)
