@@ -157,7 +157,7 @@ func (m *Machine) carryOut() {
 
 // fence ends all that this node does for the address (I5).
 func (m *Machine) fence(why string) {
-	m.claim, m.mate, m.mated, m.hold = nil, Boot{}, false, hold{}
+	m.claim, m.mate, m.mated, m.hold, m.adopt = nil, Boot{}, false, hold{}, 0
 	m.role, m.owner, m.why = Fenced, false, why
 	m.gaveUp++
 	m.ev.gone = ""
