@@ -6,7 +6,7 @@ import "time"
 type claim struct {
 	epoch Epoch
 	why   string
-	sure  bool          // it rests on R, which no sign of life undoes
+	on    ground
 	at    time.Duration // it was decided
 
 	granted bool // by the witness
@@ -16,6 +16,15 @@ type claim struct {
 	writing bool   // the number is on its way to disk
 }
 
+// ground is what a claim rests on.
+type ground uint8
+
+const (
+	onSilence ground = iota // a sign of life calls it off
+	onWord                  // the peer's LinkDead: the peer alone takes it back
+	onDeath                 // R, or what cannot change: nothing calls it off
+)
+
 // cause is why voice and answers are withheld.
 type cause uint8
 
@@ -23,6 +32,7 @@ const (
 	notHeld  cause = iota
 	linkDead       // no S, no G
 	checking       // stood still, or the link came back: is our epoch still the highest?
+	parted         // the peer, which answers for the address, is not reached on the clients' network
 )
 
 // hold withholds voice and answers while the role is kept.
@@ -34,16 +44,16 @@ type hold struct {
 
 // String returns the cause in words, or nothing.
 func (h hold) String() string {
-	return [...]string{"", "own link dead", "checking for a higher epoch"}[h.cause]
+	return [...]string{"", "own link dead", "checking for a higher epoch", "parted from the peer"}[h.cause]
 }
 
 // claimFlows claims from within a pair, or gives the flows up if the peer may have changed them.
-func (m *Machine) claimFlows(why string, sure bool) {
+func (m *Machine) claimFlows(why string, on ground) {
 	if !m.mated && m.cfg.Nodes > 2 {
 		m.fence(why + ", before it said that it is in the pair") // it may have chosen another node
 		return
 	}
-	if !m.mated && !sure && m.quiet() < 2*m.cfg.HangTimeout {
+	if !m.mated && on != onDeath && m.quiet() < 2*m.cfg.HangTimeout {
 		// It has not said that it is in a pair with this node: it may be a survivor behind a dead
 		// link, which falls silent later than a primary.
 		m.why = why + ", before it said that it is in the pair"
@@ -53,11 +63,11 @@ func (m *Machine) claimFlows(why string, sure bool) {
 		m.fence(why + ", but this node could not see whether it claimed before")
 		return
 	}
-	m.begin(why, sure)
+	m.begin(why, on)
 }
 
 // claimEmpty claims as a node without flows (I6).
-func (m *Machine) claimEmpty(why string) {
+func (m *Machine) claimEmpty(why string, on ground) {
 	if m.now < m.cfg.StartWait {
 		m.why = why + "; waiting for start_wait"
 		return
@@ -77,15 +87,15 @@ func (m *Machine) claimEmpty(why string) {
 			return
 		}
 	}
-	m.begin(why, false)
+	m.begin(why, on)
 }
 
-func (m *Machine) begin(why string, sure bool) {
-	if m.cut {
+func (m *Machine) begin(why string, on ground) {
+	if m.linkDead() {
 		return
 	}
 	if m.claim != nil {
-		m.claim.sure = m.claim.sure || sure
+		m.claim.on = max(m.claim.on, on)
 		m.advance()
 		return
 	}
@@ -97,7 +107,7 @@ func (m *Machine) begin(why string, sure bool) {
 		base = m.seen // without flows to save, this node may claim after whatever was
 	}
 	m.seen = m.seen.Next(m.cfg.Index, m.cfg.Nodes)
-	m.claim = &claim{epoch: m.seen, why: why, sure: sure, at: m.now, fenced: make([]bool, m.cfg.Nodes)}
+	m.claim = &claim{epoch: m.seen, why: why, on: on, at: m.now, fenced: make([]bool, m.cfg.Nodes)}
 	m.adopt = 0
 	m.why = why
 	if m.cfg.Witness {
@@ -218,7 +228,14 @@ func (m *Machine) linkDown() {
 // of the peer; if that is dead then, only a blindness too short for a claim that went unseen is no
 // doubt.
 func (m *Machine) linkBack() {
-	if m.hold.cause != linkDead || m.cut {
+	if m.cut {
+		return
+	}
+	if m.ev.dead {
+		m.ev.dead = false
+		m.listenAnew()
+	}
+	if m.hold.cause != linkDead {
 		return
 	}
 	m.hold.doubt = m.hold.doubt || m.inPair() && m.now-m.hold.at >= m.cfg.SuspectAfter

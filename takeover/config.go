@@ -13,6 +13,7 @@ type Config struct {
 
 	Witness bool   // a claim needs a witness' grant
 	Fences  []bool // which nodes have a fence command, which a claim on their silence needs; nil: none
+	Apart   bool   // sessions may go by a network of the nodes' own: then they say nothing of the clients' one
 
 	SuspectAfter time.Duration // silence of the peer's daemon that starts the probing
 	ProbeEvery   time.Duration // between two probes

@@ -45,6 +45,8 @@ type View struct {
 	Paired bool // it is in duplex with the process that it tells this to
 	Chosen bool // the node that it tells this to is its peer; always so in a group of two
 
+	LinkDead bool // Config.Apart: it is silent, for it cannot do its part on the clients' network
+
 	VoiceTurn, AddressTurn uint16 // the handovers of each that it knows of in this pair
 
 	// GaveUp counts the pairs that this process has given up, and Knew is what it had heard of the
@@ -123,6 +125,7 @@ type Event struct {
 	From    int // the node that the event is about, by its place in the list; own place: the present peer
 	Peer    View
 	Echo    time.Duration // this node's stamp (its Now) in the newest heartbeat that the peer has had
+	Apart   bool          // it came by the nodes' own network
 	Unequal bool          // the kernels' settings differ, so no pair can be formed
 	Held    Epoch         // the highest that the witness has granted
 	Against bool          // it granted Held to the peer, after the epoch that is in force here

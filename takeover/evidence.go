@@ -9,8 +9,11 @@ type evidence struct {
 	progress time.Duration // a client last showed that the peer speaks
 	echo     time.Duration // the newest own stamp that the peer echoed
 	gone     string        // R, in words; empty: not so
-	link     time.Duration // the own link last showed that it lives: G or S
+	link     time.Duration // the own link last showed that it lives: G or S; with Config.Apart S by it alone, and A
 	linked   bool          // G was there at least once
+	dead     bool          // the own link was found dead, and has shown no life since
+	beside   time.Duration // Config.Apart: the peer was last heard on the clients' network
+	gate     time.Duration // the last G
 	round    round
 	next     time.Duration // the next round may begin
 
@@ -40,21 +43,25 @@ func (m *Machine) quiet() time.Duration {
 func (m *Machine) suspect() bool { return m.quiet() >= m.cfg.SuspectAfter }
 
 // sign books an S.
-func (m *Machine) sign() {
-	m.ev.heard, m.ev.link = m.now, m.now
-	m.linkBack()
+func (m *Machine) sign(apart bool) {
+	m.ev.heard = m.now
+	if !apart {
+		m.heardBeside()
+	}
 	if m.role == Joining {
 		m.ev.gone = ""
 	}
-	if m.claim != nil && !m.claim.sure && !m.claim.granted && !m.suspect() {
+	if m.claim != nil && m.claim.on == onSilence && !m.claim.granted && !m.suspect() {
 		m.callOff("the peer gave a sign of life")
 	}
 }
 
 // departed books R, which came over a living link.
-func (m *Machine) departed(why string) {
-	m.ev.link = m.now
-	m.linkBack()
+func (m *Machine) departed(why string, apart bool) {
+	if !apart {
+		m.ev.link = m.now
+		m.linkBack()
+	}
 	m.ev.gone = why
 }
 
@@ -64,7 +71,7 @@ func (m *Machine) sessionUp(ev Event) {
 	}
 	m.peer.begin(ev)
 	m.ev.gone = ""
-	m.sign()
+	m.sign(ev.Apart)
 	m.told(ev.Epoch, false)
 	if ev.Boot != m.mate && ev.Epoch <= m.epoch {
 		m.hold.doubt = false // a new process says what is on its disk: no claim
@@ -82,9 +89,10 @@ func (m *Machine) peerState(ev Event) {
 		m.learn(ev.Peer.Epoch)
 		return
 	}
-	m.peer.says(ev.Peer)
+	m.peer.says(ev.Peer, m.now)
 	m.ev.echo = max(m.ev.echo, min(ev.Echo, m.now))
-	m.sign()
+	m.sign(ev.Apart)
+	m.takenBack()
 	m.told(ev.Peer.Epoch, ev.Peer.Role.serving())
 	if m.hold.cause == notHeld && m.now-m.ev.echo < m.cfg.HangTimeout {
 		m.hold.doubt = false
@@ -127,7 +135,7 @@ func (m *Machine) told(e Epoch, serves bool) {
 
 func (m *Machine) gatewayAnswered() {
 	m.ev.round.gateway, m.ev.linked = true, true
-	m.ev.link = m.now
+	m.ev.link, m.ev.gate = m.now, m.now
 	m.linkBack()
 }
 
@@ -138,7 +146,7 @@ func (m *Machine) advertisedAnswered() {
 	if !m.inPair() || m.owner {
 		return
 	}
-	m.sign()
+	m.sign(false)
 	if m.now-m.ev.echo >= m.cfg.HangTimeout {
 		m.hold.doubt = true // it lives and hears nothing from here: it claims, or has done so
 	}
@@ -153,6 +161,7 @@ func (m *Machine) conclude() {
 	if m.ev.gone != "" {
 		m.judgeGone()
 	}
+	m.judgeStranded()
 	if m.probe() {
 		r := m.ev.round
 		m.ev.round = round{}
@@ -178,7 +187,7 @@ func (m *Machine) connect() {
 // ProbeEvery to be answered, even if the ticks came late.
 func (m *Machine) probe() bool {
 	r := &m.ev.round
-	if m.role == Fenced || !(m.suspect() || m.hold.cause == linkDead ||
+	if m.role == Fenced || !(m.suspect() || m.hold.cause == linkDead || m.unseen() || m.untried() ||
 		m.hold.cause == checking && m.now >= m.ev.since+m.cfg.SuspectAfter) {
 		*r = round{}
 		return false
@@ -189,7 +198,7 @@ func (m *Machine) probe() bool {
 		}
 		*r = round{start: m.now}
 		m.ev.next = m.now
-		if !m.inPair() || m.quiet() > 3*m.cfg.HangTimeout {
+		if !m.inPair() || m.quiet() > 3*m.cfg.HangTimeout || !m.ev.linked && !m.suspect() && !m.unseen() {
 			m.ev.next += m.cfg.idleEvery()
 		}
 	}
@@ -210,6 +219,8 @@ func (m *Machine) probe() bool {
 // judge reads one complete round by the table of DESIGN §5.
 func (m *Machine) judge(r round) {
 	switch {
+	case !r.gateway && m.cfg.Apart && !m.suspect() && !m.condemned(r):
+		// The peer is heard all the same, so there is time to look again.
 	case !r.gateway:
 		m.judgeLink()
 	case m.role == Sole:
@@ -227,28 +238,29 @@ func (m *Machine) judge(r round) {
 // is no reason to fall silent; nor is a gateway that never answered one.
 func (m *Machine) judgeLink() {
 	const why = "the probe address does not answer: this node's own link is dead"
-	if m.role == Joining {
-		m.why = why
-	}
-	if !m.serving() || m.role == Sole && (!m.ev.linked || m.now-m.ev.link < m.cfg.HangTimeout) {
+	if m.role == Sole && (!m.ev.linked || m.now-m.ev.link < m.cfg.HangTimeout) {
 		return
 	}
-	m.why = why
+	m.ev.dead, m.why = true, why
 	if m.claim != nil {
 		m.callOff(why)
 	}
-	m.withhold(linkDead)
+	if m.serving() {
+		m.withhold(linkDead)
+	}
 }
 
 // judgeGone: R.
 func (m *Machine) judgeGone() {
 	switch {
+	case m.cfg.Apart && m.now-m.ev.link >= m.cfg.SuspectAfter:
+		// The nodes' own network told it: first a look at the clients' one.
 	case m.inPair():
-		m.claimFlows(m.ev.gone, true)
+		m.claimFlows(m.ev.gone, onDeath)
 	case m.role == Sole && m.hold.cause != notHeld:
 		m.resume(m.ev.gone)
 	case m.role == Joining && !m.peer.up && m.suspect():
-		m.claimEmpty(m.ev.gone)
+		m.claimEmpty(m.ev.gone, onSilence)
 	}
 }
 
@@ -257,9 +269,9 @@ func (m *Machine) judgeGone() {
 func (m *Machine) judgeGoneHost() {
 	const why = "the peer's host does not answer"
 	if m.inPair() {
-		m.claimFlows(why, false)
+		m.claimFlows(why, onSilence)
 	} else if m.role == Joining && m.quiet() >= 2*m.cfg.HangTimeout {
-		m.claimEmpty(why)
+		m.claimEmpty(why, onSilence)
 	}
 }
 
@@ -276,7 +288,7 @@ func (m *Machine) judgeHung(r round) {
 	switch {
 	case m.owner && m.inPair() && m.quiet() >= hung && !speaks,
 		!m.owner && m.inPair() && m.quiet() >= longer && !r.advertised:
-		m.claimFlows(why, false)
+		m.claimFlows(why, onSilence)
 	case m.claim == nil && m.now >= m.retry:
 		m.why = why
 	}

@@ -57,7 +57,7 @@ func (m *Machine) fenceOrWrite(c *claim) {
 func (m *Machine) toFence(c *claim) (int, bool) {
 	for i, command := range m.cfg.Fences {
 		n := &m.nodes[i]
-		silent := i == m.target && !c.sure || i != m.target && !m.inPair() && !n.up
+		silent := i == m.target && c.on == onSilence || i != m.target && !m.inPair() && !n.up
 		if command && silent && i != m.cfg.Index && !n.dead && !c.fenced[i] {
 			return i, true
 		}

@@ -49,7 +49,7 @@ func (m *Machine) relinquish(ev Event) {
 // settled reports whether this node is in a sound pair, with nothing else under way.
 func (m *Machine) settled() bool {
 	return m.inPair() && m.mated && m.peer.up && m.peer.boot == m.mate &&
-		m.hold.cause == notHeld && m.claim == nil && !m.suspect()
+		m.hold.cause == notHeld && m.claim == nil && !m.suspect() && !m.peer.view.LinkDead
 }
 
 // remind says what was given, now and as long as the peer's view does not show it.

@@ -31,7 +31,12 @@ func (p *peer) begin(ev Event) {
 }
 
 // says takes what a heartbeat shows.
-func (p *peer) says(v View) {
+func (p *peer) says(v View, now time.Duration) {
+	if !v.LinkDead {
+		p.deadAt = 0
+	} else if p.deadAt == 0 {
+		p.deadAt = now
+	}
 	p.view, p.heard = v, true
 }
 
@@ -40,7 +45,7 @@ func (n *node) serves() bool { return n.up && n.heard && n.view.Role.serving() }
 
 // waits reports that the node could become the half of a pair.
 func (n *node) waits() bool {
-	return n.up && n.heard && !n.unequal && n.view.Role == Joining
+	return n.up && n.heard && !n.unequal && !n.view.LinkDead && n.view.Role == Joining
 }
 
 // about books what an event tells about a node, and reports whether it concerns the present
@@ -93,9 +98,9 @@ func (m *Machine) aside(n *node, ev Event) {
 		if ev.Boot != n.boot || !n.up {
 			return
 		}
-		n.says(ev.Peer)
+		n.says(ev.Peer, m.now)
 		m.overhear(ev.Peer.Epoch, n.serves())
-		if n.serves() && m.role == Joining && m.claim != nil && !m.claim.granted {
+		if n.serves() && !m.lost(n) && m.role == Joining && m.claim != nil && !m.claim.granted {
 			m.callOff("another node serves")
 		}
 	}
@@ -159,7 +164,7 @@ func (m *Machine) chooseToJoin() int {
 		n := &m.nodes[i]
 		r := 0
 		switch {
-		case i == m.cfg.Index:
+		case i == m.cfg.Index || m.lost(n):
 		case n.serves() && n.view.Role == Sole && n.view.Chosen && !n.unequal:
 			r = 3
 		case n.serves():
@@ -183,7 +188,7 @@ func (m *Machine) chooseToJoin() int {
 // turnTo makes node i the peer. What was known of the life of another one says nothing of it.
 func (m *Machine) turnTo(i int) {
 	m.target, m.peer, m.chosen, m.adopt = i, &m.nodes[i].peer, m.now, 0
-	m.ev = evidence{since: m.now, link: m.ev.link, linked: m.ev.linked}
+	m.ev = evidence{since: m.now, link: m.ev.link, linked: m.ev.linked, dead: m.ev.dead}
 	m.do(Action{Do: Choose, Node: i}, Action{Do: Publish})
 }
 
@@ -195,7 +200,7 @@ func (m *Machine) elsewhere() string {
 		n := &m.nodes[i]
 		switch {
 		case i == m.cfg.Index || i == m.target:
-		case n.serves():
+		case n.serves() && !m.lost(n):
 			return "another node serves"
 		case m.unknown(*n):
 			return "listening for another node"
@@ -206,8 +211,9 @@ func (m *Machine) elsewhere() string {
 
 // absentee reports that a node beside the peer is not heard.
 func (m *Machine) absentee() bool {
-	for i, n := range m.nodes {
-		if i != m.cfg.Index && i != m.target && (!n.up || !n.heard) {
+	for i := range m.nodes {
+		n := &m.nodes[i]
+		if i != m.cfg.Index && i != m.target && (!n.up || !n.heard || m.lost(n)) {
 			return true
 		}
 	}
@@ -219,7 +225,7 @@ func (m *Machine) absentee() bool {
 func (m *Machine) company() bool {
 	for i := range m.nodes {
 		n := &m.nodes[i]
-		if i != m.cfg.Index && i != m.target && n.up && n.heard && (!n.unequal || i < m.cfg.Index) {
+		if i != m.cfg.Index && i != m.target && n.up && n.heard && !n.view.LinkDead && (!n.unequal || i < m.cfg.Index) {
 			return true
 		}
 	}

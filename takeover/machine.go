@@ -57,6 +57,7 @@ type peer struct {
 	unequal bool
 	heard   bool // view is from the present session
 	view    View
+	deadAt  time.Duration // since when it says LinkDead; 0: it does not
 }
 
 // New returns a joining machine. It panics if cfg.Check fails, for then it could not keep I3.
@@ -98,7 +99,7 @@ func (m *Machine) Step(ev Event) []Action {
 func (m *Machine) take(ev Event) {
 	switch ev.Kind {
 	case Sign:
-		m.sign()
+		m.sign(ev.Apart)
 		m.learn(ev.Epoch)
 	case SessionUp:
 		m.sessionUp(ev)
@@ -108,17 +109,17 @@ func (m *Machine) take(ev Event) {
 		m.peerState(ev)
 	case PeerLeaving:
 		m.peer.up, m.peer.heard = false, false
-		m.departed("the peer said farewell")
+		m.departed("the peer said farewell", ev.Apart)
 	case Refused:
 		if !m.peer.up || m.suspect() {
-			m.departed("the peer's session port refuses: its process died")
+			m.departed("the peer's session port refuses: its process died", ev.Apart)
 		}
 	case Connected:
 		if m.role == Joining {
 			m.ev.gone = ""
 		}
 	case AnswerPeer:
-		m.ev.round.peer = true
+		m.peerAnswered()
 	case AnswerGateway:
 		m.gatewayAnswered()
 	case AnswerAdvertised:
@@ -188,7 +189,7 @@ func (m *Machine) MayAnswer(now time.Duration) bool { return now < m.AnswerUntil
 
 // View returns what node to is to be told, in each hello and heartbeat.
 func (m *Machine) View(to int) View {
-	v := View{Epoch: m.epoch, Role: m.role, Owner: m.owner}
+	v := View{Epoch: m.epoch, Role: m.role, Owner: m.owner, LinkDead: m.cfg.Apart && m.stranded()}
 	if to == m.target {
 		granted := m.claim != nil && m.claim.granted // which no sign of life undoes: the pair is over
 		v.Chosen, v.Paired = true, m.inPair() && m.mate == m.peer.boot && !granted

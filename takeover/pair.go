@@ -41,13 +41,16 @@ func (m *Machine) join(mine bool) {
 		return
 	}
 	switch {
+	case v.LinkDead, m.unreached():
+		m.why = "waiting for the peer on the clients' network"
+		return
 	case v.Role == Joining && m.elsewhere() != "":
 		m.why = m.elsewhere()
 		return
 	case v.Role == Joining && m.absentee():
 		m.why = "the first in the list claims, for not all nodes are heard"
 		if m.listedFirst() {
-			m.begin(m.why, true) // the absent one may serve at the epoch that they would agree on
+			m.begin(m.why, onDeath) // the absent one may serve at the epoch that they would agree on
 		}
 		return
 	case v.Role == Joining:
@@ -115,9 +118,14 @@ func (m *Machine) confirm() {
 // pair because their kernels differ.
 func (m *Machine) joinUnequal() {
 	p := m.peer
-	if m.role == Joining && m.listedFirst() && p.up && p.heard && p.unequal && p.view.Role == Joining && m.claim == nil {
-		if m.now >= m.cfg.StartWait && m.elsewhere() == "" && !m.company() {
-			m.begin("the kernels of the two hosts are set differently", true)
-		}
+	if m.role != Joining || !m.listedFirst() || !p.up || !p.heard || p.view.Role != Joining || m.claim != nil {
+		return
+	}
+	why := "the kernels of the two hosts are set differently"
+	if !p.unequal {
+		why = "the peer waits as well, and is not reached on the clients' network"
+	}
+	if (p.unequal || m.unreached()) && m.now >= m.cfg.StartWait && m.elsewhere() == "" && !m.company() {
+		m.begin(why, onDeath)
 	}
 }

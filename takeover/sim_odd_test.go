@@ -95,8 +95,8 @@ func (s *sim) leave(h *host) {
 	s.note("%d: leaves", h.i)
 	h.open, h.owner, h.lease = false, false, 0
 	for _, o := range s.others(h) {
-		if s.talk(h, o) && o.ends[h.i].with == h.boot {
-			s.post(o, Event{Kind: PeerLeaving, From: h.i})
+		if e := o.ends[h.i]; s.carries(o, h) && e.with == h.boot {
+			s.post(o, Event{Kind: PeerLeaving, From: h.i, Apart: e.own})
 		}
 	}
 	h.gone = true
@@ -139,7 +139,7 @@ func oddRounds(t *testing.T, witness bool, hosts int) {
 		rounds = n // for a long run by hand
 	}
 	for seed := range uint64(rounds) {
-		s := newSim(seed, witness, hosts)
+		s := newSim(seed, witness, hosts, false)
 		s.odd.on = true
 		for i := range hosts { // some never are a pair
 			if o := (i + 1) % hosts; seed%3 == 1 && s.rnd.IntN(2) == 0 {
@@ -166,7 +166,7 @@ func TestOneBrokenPath(t *testing.T) {
 
 // brokenPath breaks the one between a and the next host: all but ARP, or the session alone.
 func brokenPath(t *testing.T, witness bool, a int, mute bool) {
-	s := newSim(uint64(a), witness, 3)
+	s := newSim(uint64(a), witness, 3, false)
 	if err := s.run(time.Second); err != nil {
 		t.Fatal(err)
 	}

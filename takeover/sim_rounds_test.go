@@ -21,7 +21,7 @@ func (s *sim) run(d time.Duration) error {
 // fault breaks one thing at random.
 func (s *sim) fault(partitions bool) {
 	h := s.hosts[s.rnd.IntN(len(s.hosts))]
-	if s.strange(h) {
+	if s.strange(h) || s.own.fault(s, h) {
 		return
 	}
 	faults := 8
@@ -40,7 +40,7 @@ func (s *sim) fault(partitions bool) {
 		s.note("%d: link cut", h.i)
 		h.linked = false
 		if s.rnd.IntN(2) == 0 { // at this end of the cable
-			s.post(h, Event{Kind: LinkDown})
+			s.postAt(h, s.now+time.Millisecond, Event{Kind: LinkDown})
 		}
 	case n == 3 && h.alive && !h.stopped:
 		s.note("%d: stopped", h.i)
@@ -75,10 +75,11 @@ func (s *sim) mend(what int) {
 		}
 		if what == 1 || what == 4 {
 			if !h.linked {
-				s.post(h, Event{Kind: LinkUp})
+				s.postAt(h, s.now+3*time.Millisecond, Event{Kind: LinkUp}) // never before a LinkDown
 			}
 			h.linked = true
 			s.cut, s.half, s.gate, s.odd.mute, s.odd.deaf, s.odd.late = [most][most]bool{}, false, true, [most][most]bool{}, [most][most]bool{}, 0
+			s.own.cut, s.own.between = [most]bool{}, [most][most]bool{}
 		}
 		if (what == 2 || what == 4) && !h.up {
 			h.up = true
@@ -130,7 +131,10 @@ func TestThreeMachines(t *testing.T) { rounds(t, false, 3) }
 // TestThreeMachinesAndWitness has a spare and partitions in every round.
 func TestThreeMachinesAndWitness(t *testing.T) { rounds(t, true, 3) }
 
-func rounds(t *testing.T, witness bool, hosts int) {
+func rounds(t *testing.T, witness bool, hosts int) { roundsBy(t, witness, hosts, false) }
+
+// roundsBy has a network of the hosts' own as well, if wanted.
+func roundsBy(t *testing.T, witness bool, hosts int, own bool) {
 	rounds := 250
 	if testing.Short() {
 		rounds = 60
@@ -142,8 +146,8 @@ func rounds(t *testing.T, witness bool, hosts int) {
 		rounds = n // for a long run by hand
 	}
 	for seed := range uint64(rounds) {
-		s := newSim(seed, witness, hosts)
-		if err := s.story(witness || seed%4 == 3); err != nil {
+		s := newSim(seed, witness, hosts, own)
+		if err := s.story(witness || own || seed%4 == 3); err != nil {
 			t.Fatalf("seed %d: %v\n%s", seed, err, s.tail())
 		}
 	}

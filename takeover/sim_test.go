@@ -21,6 +21,7 @@ type sim struct {
 	boots byte
 	log   []string
 	odd   odd
+	own   own
 	later []relaunch
 
 	undecidable bool // some were cut off from each other since a pair last agreed
@@ -53,6 +54,7 @@ type end struct {
 	with  Boot          // the process at the other end, as this end believes
 	heard time.Duration // Sent of the other's newest heartbeat, for the echo
 	down  time.Duration // since when the session cannot carry anything
+	own   bool          // it goes by the hosts' own network
 }
 
 type delivery struct {
@@ -62,8 +64,8 @@ type delivery struct {
 	sent time.Duration // a heartbeat's stamp
 }
 
-func newSim(seed uint64, witness bool, hosts int) *sim {
-	s := &sim{rnd: rand.New(rand.NewPCG(seed, 1)), gate: true, hosts: make([]*host, hosts)}
+func newSim(seed uint64, witness bool, hosts int, apart bool) *sim {
+	s := &sim{own: own{on: apart}, rnd: rand.New(rand.NewPCG(seed, 1)), gate: true, hosts: make([]*host, hosts)}
 	if witness {
 		s.arbiter = &arbiter{alive: true}
 		s.arbiter.launch(s)
@@ -87,7 +89,7 @@ func (s *sim) launch(h *host) {
 	h.lease = 0 // a process begins with its gate closed
 	h.ends, h.queue, h.start = [most]end{}, nil, s.now
 	c := Defaults(h.i, len(s.hosts))
-	c.Witness = s.arbiter != nil
+	c.Witness, c.Apart = s.arbiter != nil, s.own.on
 	h.m = New(c, State{Boot: h.boot, Epoch: h.disk})
 	s.note("%d: process %v starts at epoch %d", h.i, h.boot, h.disk)
 }
@@ -97,7 +99,7 @@ func (s *sim) kill(h *host) {
 	s.note("%d: process dies", h.i)
 	s.arbiter.lose(s, h)
 	for _, o := range s.others(h) {
-		if h.up && s.talk(h, o) && o.ends[h.i].with == h.boot {
+		if h.up && s.carries(o, h) && o.ends[h.i].with == h.boot {
 			s.post(o, Event{Kind: SessionDown, From: h.i})
 			o.ends[h.i].with = Boot{}
 		}
@@ -188,7 +190,7 @@ func (s *sim) wires() {
 func (s *sim) wire(h, o *host) {
 	e := &h.ends[o.i]
 	switch {
-	case e.with == (Boot{}) || s.session(h, o):
+	case e.with == (Boot{}) || s.carries(h, o):
 		e.down = 0
 	case e.down == 0:
 		e.down = s.now + time.Duration(100+s.rnd.IntN(3000))*time.Millisecond
@@ -205,17 +207,18 @@ func (s *sim) wire(h, o *host) {
 		}
 		s.postAt(o, s.now+s.delay()+s.lateness(), ev)
 	}
-	if !s.session(h, o) {
-		return
-	}
 	together := e.with == o.boot && o.ends[h.i].with == h.boot
-	if together && s.now%(10*time.Millisecond) == 0 {
+	if together && s.carries(h, o) && s.now%(10*time.Millisecond) == 0 {
 		v := h.m.View(o.i)
 		v.Paired = v.Paired && h.m.mate == o.boot
-		ev := Event{Kind: PeerState, From: h.i, Boot: h.boot, Peer: v, Echo: e.heard}
+		ev := Event{Kind: PeerState, From: h.i, Boot: h.boot, Peer: v, Echo: e.heard, Apart: e.own}
 		o.queue = append(o.queue, delivery{at: s.now + s.delay(), ev: ev, boot: o.boot, sent: s.now - h.start})
 	}
-	if !together && h.i < o.i && !o.stopped && s.now%(50*time.Millisecond) == 0 {
+	if together && s.returns(h, o) {
+		s.hangup(h, o)
+		s.hangup(o, h)
+	}
+	if !together && (s.session(h, o) || s.byOwn(h, o)) && h.i < o.i && !o.stopped && s.now%(50*time.Millisecond) == 0 {
 		s.meet(h, o)
 		s.meet(o, h)
 	}
@@ -223,7 +226,7 @@ func (s *sim) wire(h, o *host) {
 
 // decide keeps account of the partitions that cannot be told from deaths.
 func (s *sim) decide() {
-	cut := s.cut != [most][most]bool{}
+	cut := s.parted()
 	if r := s.arbiter; cut && (r == nil || r.cut != [most]bool{}) {
 		s.undecidable = true
 		return
@@ -243,8 +246,8 @@ func (s *sim) decide() {
 }
 
 func (s *sim) meet(h, o *host) {
-	h.ends[o.i] = end{with: o.boot}
-	s.postAt(h, s.now+time.Millisecond, Event{Kind: SessionUp, From: o.i, Boot: o.boot, Epoch: o.m.View(h.i).Epoch, Unequal: s.odd.unequal[h.i][o.i]})
+	h.ends[o.i] = end{with: o.boot, own: s.byOwn(h, o)}
+	s.postAt(h, s.now+time.Millisecond, Event{Kind: SessionUp, From: o.i, Boot: o.boot, Apart: s.byOwn(h, o), Epoch: o.m.View(h.i).Epoch, Unequal: s.odd.unequal[h.i][o.i]})
 }
 
 func (s *sim) hangup(h, o *host) {
@@ -309,10 +312,15 @@ func (s *sim) act(h *host, a Action) {
 			}
 		}
 	case ProbeConnect:
-		if s.talk(h, o) && o.alive {
-			s.post(h, Event{Kind: Connected, From: o.i})
-		} else if s.talk(h, o) {
-			s.post(h, Event{Kind: Refused, From: o.i})
+		kind := Refused
+		if o.alive {
+			kind = Connected
+		}
+		if s.talk(h, o) {
+			s.post(h, Event{Kind: kind, From: o.i})
+		}
+		if s.byOwn(h, o) {
+			s.post(h, Event{Kind: kind, From: o.i, Apart: true})
 		}
 	case Choose:
 		s.note("%d: chooses %d", h.i, a.Node)
@@ -325,9 +333,12 @@ func (s *sim) act(h *host, a Action) {
 		h.written = at
 		h.writes = append(h.writes, write{at, a.Epoch})
 	case AbandonPeer:
-		if h.ends[o.i].with == a.Boot {
+		for _, o := range s.others(h) { // the peer may be another one by now
+			if h.ends[o.i].with != a.Boot {
+				continue
+			}
 			s.hangup(h, o)
-			if s.talk(h, o) && o.ends[h.i].with == h.boot {
+			if s.carries(o, h) && o.ends[h.i].with == h.boot {
 				s.hangup(o, h)
 			}
 		}
@@ -342,7 +353,7 @@ func (s *sim) act(h *host, a Action) {
 	case HandOver:
 		s.note("%d: %v", h.i, a)
 		late := s.delay()
-		if !s.talk(h, o) || s.rnd.IntN(4) == 0 { // sent again and again until the session is lost
+		if !s.carries(h, o) || s.rnd.IntN(4) == 0 { // sent again and again until the session is lost
 			late += time.Duration(s.rnd.IntN(2500)) * time.Millisecond
 		}
 		s.postAt(o, s.now+late, Event{Kind: HandedOver, From: h.i, Boot: h.boot, Epoch: a.Epoch, Turn: a.Turn, Voice: a.Speaker, Address: a.Owner})

@@ -171,7 +171,7 @@ func (r *arbiter) mend(s *sim, what int) {
 // other has fallen silent before, and the pair comes back when the cut heals.
 func TestPartitionWithWitness(t *testing.T) {
 	for seed := range uint64(200) {
-		s := newSim(seed, true, 2)
+		s := newSim(seed, true, 2, false)
 		err := s.run(time.Second)
 		s.cut[0][1], s.cut[1][0] = true, true
 		if err == nil {

@@ -17,7 +17,7 @@ var update = flag.Bool("update", false, "write the transcripts anew from what ha
 
 // TestTranscripts runs testdata/*.txt: commands, a line of dashes, what followed, an empty line.
 //
-//	start primary|backup [epoch=N] [witness] [fence]   a new process, first or second in the list
+//	start primary|backup [epoch=N] [witness] [fence] [apart]   a new process, first or second in the list
 //	start N/M [...]                  a new process, number N, from 0, of M in the list
 //	node N ROLE|down [epoch=N] [chosen]  another node says what it is, in a session
 //	pair                             the peer, joining too, becomes the other half
@@ -89,6 +89,7 @@ type world struct {
 	view                      View // what they say
 	boot                      Boot
 	arp, gateway              bool
+	gossip                    bool // apart: the peer is heard on the clients' network
 	refuse, advertised, fails bool
 	slow                      time.Duration // of the disk
 	witness                   bool          // it grants what it is asked for
@@ -117,16 +118,21 @@ func (w *world) command(words []string) {
 				c.Witness = true
 			case "fence":
 				c.Fences = slices.Repeat([]bool{true}, c.Nodes)
+			case "apart":
+				c.Apart = true
 			default:
 				st.Epoch = w.epoch(word)
 			}
 		}
 		*w = world{t: w.t, m: New(c, st), boot: Boot{0xb}, arp: true, gateway: true, slow: time.Millisecond,
-			witness: true, says: map[int]Event{}}
+			witness: true, gossip: true, says: map[int]Event{}}
 	case "pair":
 		w.beat, w.view = true, View{Role: Joining}
-		w.step(Event{Kind: SessionUp, Boot: w.boot})
+		w.step(Event{Kind: SessionUp, Boot: w.boot, Apart: w.m.cfg.Apart})
 		w.run(20 * time.Millisecond)
+		for w.m.unreached() {
+			w.run(time.Millisecond)
+		}
 		w.view = View{Role: Backup, Owner: true, Paired: true, Knew: w.m.gaveUp}
 		if w.m.cfg.Index != 0 {
 			w.view.Role, w.view.Owner = Primary, false
@@ -185,7 +191,7 @@ func (w *world) node(words []string) {
 	w.step(ev)
 }
 
-// set takes one word: beat=on|off, peer=ROLE, owner, paired, alone, epoch=N (what the peer says),
+// set takes one word: beat=on|off, gossip= (apart: by the clients' network), peer=ROLE, owner, paired, linkdead, epoch=N (what the peer says),
 // boot=N, arp=, gateway=, advertised=, refuse=, disk=, witness=on|off, slow=DURATION,
 // off=fails|DURATION.
 func (w *world) set(word string) {
@@ -202,6 +208,10 @@ func (w *world) set(word string) {
 		}
 	case "owner":
 		w.view.Owner = on
+	case "linkdead":
+		w.view.LinkDead = on
+	case "gossip":
+		w.gossip = on
 	case "paired":
 		w.view.Paired, w.view.Knew = on, w.m.gaveUp
 	case "epoch":
@@ -233,7 +243,7 @@ func (w *world) set(word string) {
 }
 
 func (w *world) event(words []string) {
-	ev := Event{From: w.m.cfg.Index, Boot: w.boot, Peer: w.view}
+	ev := Event{From: w.m.cfg.Index, Boot: w.boot, Peer: w.view, Apart: w.m.cfg.Apart}
 	for k := Tick; k < Kind(kinds); k++ {
 		if k.String() == words[0] {
 			ev.Kind = k
@@ -269,7 +279,10 @@ func (w *world) run(d time.Duration) {
 			}
 		}
 		if w.beat && w.now%beatEvery == 0 {
-			w.step(Event{Kind: PeerState, Boot: w.boot, Peer: w.view, Echo: w.now - 2*time.Millisecond})
+			w.step(Event{Kind: PeerState, Boot: w.boot, Peer: w.view, Echo: w.now - 2*time.Millisecond, Apart: w.m.cfg.Apart})
+		}
+		if w.m.cfg.Apart && w.gossip && w.now%(25*time.Millisecond) == 0 {
+			w.step(Event{Kind: Sign, From: w.m.cfg.Index})
 		}
 		if w.now%beatEvery == 0 {
 			for _, i := range slices.Sorted(maps.Keys(w.says)) {
@@ -332,7 +345,7 @@ func (w *world) step(ev Event) {
 
 func (w *world) answer(yes bool, kind Kind) {
 	if yes {
-		w.queue = append(w.queue, Event{Now: w.now + time.Millisecond, Kind: kind, From: w.m.cfg.Index})
+		w.queue = append(w.queue, Event{Now: w.now + time.Millisecond, Kind: kind, From: w.m.cfg.Index, Apart: w.m.cfg.Apart})
 	}
 }
 

@@ -1,0 +1,110 @@
+package takeover
+
+// Sessions may go by a network of the nodes' own (Config.Apart, "duplex-mi" in paper 004 §IV). Then
+// a peer that is heard by them says nothing of the clients' network, neither of its link nor of
+// this node's own, and both watch that for themselves: who hears nothing of the peer on it for
+// SuspectAfter asks the peer's host and the gateway by ARP, all the time.
+//
+//	a half of a pair, by the session       does
+//	neither A nor G                        falls silent, and says so: LinkDead
+//	the same, on both halves               both wait: nobody can be served, and nothing is lost
+//	A, no G                                nothing: the gateway is out
+//	G, no A, the peer says LinkDead        claims, but a moment after an own link is back
+//	G, no A, for HangTimeout               if the peer answers for the address: falls silent, and
+//	                                       says so, for the peer's clones cannot come
+//
+// LinkDead is said with the gate closed and the address disowned, so the claim waits for nothing
+// and needs no fence command. It is called off when the peer takes its word back; the peer in
+// turn stays held until an echo shows that it was heard. A gateway that never answered condemns
+// no link.
+
+// linkDead reports that this node's own link to the clients was found dead.
+func (m *Machine) linkDead() bool { return m.cut || m.ev.dead }
+
+// stranded is what LinkDead says: this node is silent, since it cannot do its part.
+func (m *Machine) stranded() bool { return m.linkDead() || m.hold.cause == parted }
+
+// unseen reports that nothing has come by the clients' network for too long, whatever else was
+// heard.
+func (m *Machine) unseen() bool {
+	return m.cfg.Apart && m.now-max(m.ev.link, m.ev.since) >= m.cfg.SuspectAfter
+}
+
+// untried reports that the gateway was not seen since the peer said LinkDead, or never.
+func (m *Machine) untried() bool {
+	return m.cfg.Apart && (!m.ev.linked || m.peer.up && m.peer.deadAt > 0 && m.ev.gate < m.peer.deadAt)
+}
+
+// unreached reports that the peer was not heard on the clients' network lately, so that no pair
+// with it would work.
+func (m *Machine) unreached() bool {
+	return m.cfg.Apart && (m.stranded() || m.ev.beside == 0 || m.now-m.ev.beside >= m.cfg.HangTimeout)
+}
+
+// lost reports that a node has been stranded for so long that others may serve in its place,
+// though their clients' connections begin anew.
+func (m *Machine) lost(n *node) bool {
+	return n.up && n.heard && n.deadAt > 0 && m.now-n.deadAt >= 2*m.cfg.HangTimeout
+}
+
+// peerAnswered books an A.
+func (m *Machine) peerAnswered() {
+	m.ev.round.peer = true
+	if m.cfg.Apart && !m.suspect() {
+		m.heardBeside()
+	}
+}
+
+// near books that the peer is there on the clients' network, and so this node's link is, too.
+func (m *Machine) heardBeside() {
+	m.ev.beside, m.ev.link = m.now, m.now
+	m.linkBack()
+	if m.hold.cause == parted {
+		m.hold.cause = checking
+		m.listenAnew()
+	}
+}
+
+// condemned reports whether a round without G speaks against the own link though the peer is
+// heard by the nodes' own network: not where the peer answered, or where there never was a
+// gateway, and only after a while, for answers may queue behind what clients are sent.
+func (m *Machine) condemned(r round) bool {
+	return !r.peer && m.ev.linked && m.now-max(m.ev.link, m.ev.since) >= 3*m.cfg.SuspectAfter
+}
+
+// takenBack calls a claim off whose ground the peer has taken back.
+func (m *Machine) takenBack() {
+	if c := m.claim; c != nil && c.on == onWord && !c.granted && m.peer.deadAt == 0 {
+		m.callOff("the peer's link is back")
+	}
+}
+
+// judgeStranded: the peer is heard by the nodes' own network, and one of the two cannot do its part.
+func (m *Machine) judgeStranded() {
+	const why = "the peer's own link is dead, as it says itself"
+	p := m.peer
+	switch {
+	case !m.cfg.Apart || !p.up || !p.heard || m.linkDead():
+	case p.deadAt > 0 && (m.untried() || m.now-m.ev.since < 2*m.cfg.SuspectAfter):
+		// probe asks; and what came back here may come back there in a moment
+	case p.deadAt > 0 && m.inPair() && p.boot == m.mate:
+		m.claimStranded(why)
+	case p.deadAt > 0 && m.role == Joining && (p.view.Role == Joining || m.lost(&m.nodes[m.target])):
+		m.claimEmpty(why, onWord)
+	case m.inPair() && !m.owner && p.view.Owner && p.deadAt == 0 && m.hold.cause == notHeld &&
+		m.now-max(m.ev.beside, m.ev.since, m.entered) >= m.cfg.HangTimeout:
+		m.why = "the peer is not reached on the clients' network"
+		m.withhold(parted)
+	}
+}
+
+// claimStranded claims the flows of a peer that is silent by its own word.
+func (m *Machine) claimStranded(why string) {
+	switch {
+	case m.hold.cause == checking:
+	case !m.mated:
+		m.fence(why + ", before it said that it is in the pair")
+	default:
+		m.claimFlows(why, onWord)
+	}
+}

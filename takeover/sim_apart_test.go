@@ -1,0 +1,72 @@
+package takeover
+
+import (
+	"testing"
+	"time"
+)
+
+// own is the hosts' own network of a sim, by which sessions go while it is up.
+type own struct {
+	on      bool
+	cut     [most]bool       // a host's link to it
+	between [most][most]bool // two hosts are cut from each other there
+}
+
+// byOwn reports whether two hosts reach each other by it.
+func (s *sim) byOwn(a, b *host) bool {
+	o := &s.own
+	return o.on && a.up && b.up && !o.cut[a.i] && !o.cut[b.i] && !o.between[a.i][b.i]
+}
+
+// carries reports whether the session that a has with b gets anything through.
+func (s *sim) carries(a, b *host) bool {
+	if a.ends[b.i].own {
+		return s.byOwn(a, b)
+	}
+	return s.session(a, b)
+}
+
+// returns reports whether their session is to leave the clients' network now.
+func (s *sim) returns(a, b *host) bool {
+	return s.byOwn(a, b) && !a.ends[b.i].own && s.now%time.Second == 0
+}
+
+// parted reports whether hosts have lost each other wholly with the gateway in sight.
+func (s *sim) parted() bool {
+	for _, a := range s.hosts {
+		for _, b := range s.hosts[:a.i] {
+			if s.cut[a.i][b.i] && !(a.ends[b.i].own && b.ends[a.i].own && s.byOwn(a, b)) {
+				return true
+			}
+		}
+	}
+	return false
+}
+
+// fault breaks something of that network at random and reports whether it did.
+func (o *own) fault(s *sim, h *host) bool {
+	if !o.on || s.rnd.IntN(5) > 0 {
+		return false
+	}
+	if p := s.others(h)[s.rnd.IntN(len(s.hosts)-1)]; s.rnd.IntN(2) == 0 {
+		s.note("%d and %d cut from each other on their own network", h.i, p.i)
+		o.between[h.i][p.i], o.between[p.i][h.i] = true, true
+	} else {
+		s.note("%d: cut from the hosts' own network", h.i)
+		o.cut[h.i] = true
+	}
+	return true
+}
+
+// TestTwoMachinesApart has a network of the hosts' own, too; and partitions of the clients' one in
+// each round, which it makes decidable while it is up.
+func TestTwoMachinesApart(t *testing.T) { roundsBy(t, false, 2, true) }
+
+// TestTwoMachinesApartAndWitness has a witness as well.
+func TestTwoMachinesApartAndWitness(t *testing.T) { roundsBy(t, true, 2, true) }
+
+// TestThreeMachinesApart has a spare.
+func TestThreeMachinesApart(t *testing.T) { roundsBy(t, false, 3, true) }
+
+// TestThreeMachinesApartAndWitness has both.
+func TestThreeMachinesApartAndWitness(t *testing.T) { roundsBy(t, true, 3, true) }
