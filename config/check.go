@@ -58,6 +58,10 @@ func checkNodes(f *findings, c *Config) {
 		if n.Witness && n.Fence != "" {
 			f.add(at+".fence", "leave it out: a witness serves nothing, so nobody has to power it off", "a witness has a fence command")
 		}
+		checkReplication(f, at+".replication_address", c, n)
+		if n.ReplicationAddress.IsValid() {
+			addresses.check(f, at+".replication_address", n.ReplicationAddress.String())
+		}
 		if f.has(at + ".address") {
 			continue
 		}
@@ -68,6 +72,21 @@ func checkNodes(f *findings, c *Config) {
 	}
 	if c.Probe.IsValid() && addresses[c.Probe.String()] != "" {
 		f.add("probe", "name a router or another host that is always there", "%s is the address of a node", c.Probe)
+	}
+}
+
+// checkReplication notes what is wrong with a node's address on the nodes' own network.
+func checkReplication(f *findings, at string, c *Config, n Node) {
+	switch {
+	case f.has(at) || !n.ReplicationAddress.IsValid():
+	case n.Witness:
+		f.add(at, "leave it out", "a witness replicates nothing")
+	case n.Address.IsValid() && n.Address.Is4() != n.ReplicationAddress.Is4():
+		f.add(at, "use one family", "%s and the address %s are of different families", n.ReplicationAddress, n.Address)
+	case slices.ContainsFunc(c.Services, func(s Service) bool { return s.Advertised.Addr() == n.ReplicationAddress }):
+		f.add(at, "write the node's own address on the other network", "%s is an advertised address", n.ReplicationAddress)
+	default:
+		checkAddress(f, at, n.ReplicationAddress)
 	}
 }
 

@@ -35,6 +35,10 @@ type Node struct {
 	Name    string     `toml:"name"`    // letters, digits, '-', '_' and '.'
 	Address netip.Addr `toml:"address"` // its own address, never an advertised one
 	Witness bool       `toml:"witness"` // grants takeovers and serves nothing; at most one node
+	// ReplicationAddress is the node's address on a network of the nodes' own, which then carries
+	// replies and confirmations; Address stands in for it while it is down. All nodes of a service
+	// have one, or none. Zero: there is none.
+	ReplicationAddress netip.Addr `toml:"replication_address"`
 	// Fence is a shell command by which the other nodes power this one off; exit status 0 says
 	// that it is off. Empty: there is none.
 	Fence string `toml:"fence"`

@@ -75,8 +75,12 @@ func checkList(f *findings, at string, c *Config, s Service) {
 	if len(s.Nodes) < 2 {
 		f.add(at, "name the primary, then the backup", "a service needs two nodes or more, not %d", len(s.Nodes))
 	}
+	apart := 0
 	for i, name := range s.Nodes {
 		n, known := c.Node(name)
+		if n.ReplicationAddress.IsValid() {
+			apart++
+		}
 		switch {
 		case f.has(index(at, i)):
 		case !known:
@@ -86,6 +90,9 @@ func checkList(f *findings, at string, c *Config, s Service) {
 		case slices.Index(s.Nodes, name) < i:
 			f.add(index(at, i), "name each node once", "%s is named twice", name)
 		}
+	}
+	if apart > 0 && apart < len(s.Nodes) {
+		f.add(at, "write it for each of them, or for none", "%d of the %d nodes have a replication_address", apart, len(s.Nodes))
 	}
 }
 

@@ -51,6 +51,7 @@ type Place struct {
 	Up        bool
 	MTU       int
 	Subnets   []netip.Prefix // of the interface
+	Apart     string         // problem: this node's replication_address is where it should not be
 	Elsewhere string         // problem: an advertised address is on an interface other than lo
 	Gateway   netip.Addr     // what is asked whether the own link works
 	NoGateway string         // problem: it is not known
@@ -95,6 +96,9 @@ type Peer struct {
 	Skewed  string        // problem: that is too far
 	Kernel  bool          // it says what its kernel is set to
 	Differs string        // problem: in what that differs
+
+	Apart     netip.Addr // its replication_address; zero: none, or not asked
+	Unreached string     // problem: it does not answer there
 }
 
 // Traffic is a kind of packet that ftgw needs to pass, and the chains that drop it.

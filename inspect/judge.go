@@ -103,6 +103,9 @@ func (l *list) place(f Facts) {
 	} else {
 		l.add(Interface, OK, "", "%s has %v, MTU %d", p.Interface, f.Own, p.MTU)
 	}
+	if p.Apart != "" {
+		l.blame(Interface, Fail, p.Apart)
+	}
 	if p.Elsewhere != "" {
 		l.blame(Address, Fail, p.Elsewhere)
 	}

@@ -107,6 +107,11 @@ func TestJudge(t *testing.T) {
 		{"web server", good(), func(f *Facts) { f.Web[0].Problem = "refused" }, Upstream, Warning, "service shop: nothing answers at 127.0.0.1:8080", "upstream"},
 		{"peer refuses", good(), func(f *Facts) { f.Peers[0].Problem, f.Peers[0].Refused = "other secret", true }, Peers, Fail, "node b: other secret", ""},
 		{"peer is away", good(), func(f *Facts) { f.Peers[0].Problem, f.Peers[0].Remedy = "not there", "start it" }, Peers, Warning, "node b: not there", "start it"},
+		{"by the nodes' own network", good(), func(f *Facts) { f.Peers[0].Apart = netip.MustParseAddr("203.0.113.12") }, Peers, OK, "node b: answers at its replication_address 203.0.113.12", ""},
+		{"not by it", good(), func(f *Facts) {
+			f.Peers[0].Apart, f.Peers[0].Unreached = netip.MustParseAddr("203.0.113.12"), "timeout"
+		}, Peers, Warning, "carries replies too: timeout", "cable"},
+		{"a replication_address astray", good(), func(f *Facts) { f.Place.Apart = "replication_address 203.0.113.11 is on eth0 (give it an interface)" }, Interface, Fail, "203.0.113.11 is on eth0", "give it"},
 		{"kernels differ", good(), func(f *Facts) { f.Peers[0].Differs = "MTU (set both)" }, Alike, Fail, "node b: MTU", "set both"},
 		{"kernel unknown", good(), func(f *Facts) { f.Peers[0].Kernel = false }, Alike, Skipped, "node b: its MTU", "again"},
 		{"skewed", good(), func(f *Facts) { f.Peers[0].Skewed = "1h ahead (chrony)" }, Clock, Warning, "node b is 1h ahead", "chrony"},

@@ -91,6 +91,12 @@ func (l *list) peers(f Facts) {
 			l.add(Peers, OK, "", "%s%s: answers, with the same secret, config and version", kind, p.Name)
 		}
 		switch {
+		case p.Unreached != "":
+			l.add(Peers, Warning, "look at the cable and the address there", "node %s does not answer at its replication_address %v, so the clients' network carries replies too: %s", p.Name, p.Apart, p.Unreached)
+		case p.Apart.IsValid():
+			l.add(Peers, OK, "", "node %s: answers at its replication_address %v", p.Name, p.Apart)
+		}
+		switch {
 		case p.Differs != "":
 			l.blame(Alike, Fail, "node "+p.Name+": "+p.Differs)
 		case p.Kernel:

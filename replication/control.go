@@ -8,11 +8,12 @@ import (
 
 // Flags of a Heartbeat.
 const (
-	FlagLeaving uint8 = 1 << iota // the node shuts down in good order
-	FlagServing                   // its proxy accepts exchanges
-	FlagOwner                     // it answers for the advertised address
-	FlagPaired                    // it is in duplex with the process that it says this to
-	FlagChosen                    // the node that it says this to is its present peer
+	FlagLeaving  uint8 = 1 << iota // the node shuts down in good order
+	FlagServing                    // its proxy accepts exchanges
+	FlagOwner                      // it answers for the advertised address
+	FlagPaired                     // it is in duplex with the process that it says this to
+	FlagChosen                     // the node that it says this to is its present peer
+	FlagLinkDead                   // it is silent: it cannot do its part on the clients' network
 )
 
 // Heartbeat is a sign of life that also measures the round trip and says what arrived.

@@ -1,22 +1,6 @@
 package takeover
 
-// Sessions may go by a network of the nodes' own (Config.Apart, "duplex-mi" in paper 004 §IV). Then
-// a peer that is heard by them says nothing of the clients' network, neither of its link nor of
-// this node's own, and both watch that for themselves: who hears nothing of the peer on it for
-// SuspectAfter asks the peer's host and the gateway by ARP, all the time.
-//
-//	a half of a pair, by the session       does
-//	neither A nor G                        falls silent, and says so: LinkDead
-//	the same, on both halves               both wait: nobody can be served, and nothing is lost
-//	A, no G                                nothing: the gateway is out
-//	G, no A, the peer says LinkDead        claims, but a moment after an own link is back
-//	G, no A, for HangTimeout               if the peer answers for the address: falls silent, and
-//	                                       says so, for the peer's clones cannot come
-//
-// LinkDead is said with the gate closed and the address disowned, so the claim waits for nothing
-// and needs no fence command. It is called off when the peer takes its word back; the peer in
-// turn stays held until an echo shows that it was heard. A gateway that never answered condemns
-// no link.
+// What Config.Apart adds: see the package comment.
 
 // linkDead reports that this node's own link to the clients was found dead.
 func (m *Machine) linkDead() bool { return m.cut || m.ev.dead }
@@ -38,7 +22,7 @@ func (m *Machine) untried() bool {
 // unreached reports that the peer was not heard on the clients' network lately, so that no pair
 // with it would work.
 func (m *Machine) unreached() bool {
-	return m.cfg.Apart && (m.stranded() || m.ev.beside == 0 || m.now-m.ev.beside >= m.cfg.HangTimeout)
+	return m.cfg.Apart && (m.stranded() || m.ev.near == 0 || m.now-m.ev.near >= m.cfg.HangTimeout)
 }
 
 // lost reports that a node has been stranded for so long that others may serve in its place,
@@ -51,13 +35,13 @@ func (m *Machine) lost(n *node) bool {
 func (m *Machine) peerAnswered() {
 	m.ev.round.peer = true
 	if m.cfg.Apart && !m.suspect() {
-		m.heardBeside()
+		m.heardNear()
 	}
 }
 
 // near books that the peer is there on the clients' network, and so this node's link is, too.
-func (m *Machine) heardBeside() {
-	m.ev.beside, m.ev.link = m.now, m.now
+func (m *Machine) heardNear() {
+	m.ev.near, m.ev.link = m.now, m.now
 	m.linkBack()
 	if m.hold.cause == parted {
 		m.hold.cause = checking
@@ -92,7 +76,7 @@ func (m *Machine) judgeStranded() {
 	case p.deadAt > 0 && m.role == Joining && (p.view.Role == Joining || m.lost(&m.nodes[m.target])):
 		m.claimEmpty(why, onWord)
 	case m.inPair() && !m.owner && p.view.Owner && p.deadAt == 0 && m.hold.cause == notHeld &&
-		m.now-max(m.ev.beside, m.ev.since, m.entered) >= m.cfg.HangTimeout:
+		m.now-max(m.ev.near, m.ev.since, m.entered) >= m.cfg.HangTimeout:
 		m.why = "the peer is not reached on the clients' network"
 		m.withhold(parted)
 	}

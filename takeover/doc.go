@@ -71,6 +71,26 @@
 // instead, it claims; but after HangTimeout or more of not looking, the peer may have served and
 // died meanwhile, so the flows are given up rather than continued with other bytes (I4).
 //
+// # A network of their own
+//
+// Sessions may go by a network of the nodes' own (Config.Apart, "duplex-mi" in paper 004 §IV). Then
+// a peer that is heard by them says nothing of the clients' network, neither of its link nor of
+// this node's own; gossip, clones and ARP do. Who hears nothing there for SuspectAfter asks the
+// peer's host and the gateway, all the time. What a half of a pair does with the session up:
+//
+//	neither A nor G for a while            falls silent, and says so: LinkDead
+//	the same, on both halves               both wait: nobody can be served, and nothing is lost
+//	A, no G                                nothing: the gateway is out
+//	G, the peer says LinkDead              claims, but for a moment after its own link is back
+//	G, no A, for HangTimeout               falls silent and says so, if the peer answers for the
+//	                                       address: its clones do not come, so the pair cannot work
+//
+// LinkDead is said with the gate closed and the address disowned, so the claim waits for nothing
+// and needs no fence command. It is called off when the peer takes its word back, and the peer
+// stays held until an echo shows that it was heard. A gateway that never answered condemns no
+// link. R that the nodes' own network tells is acted upon when the clients' one shows life, too.
+// Without the session all is as above.
+//
 // # Witness and fence command
 //
 // Without either, two hosts that both reach the gateway but not each other cannot be told from

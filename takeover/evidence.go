@@ -12,7 +12,7 @@ type evidence struct {
 	link     time.Duration // the own link last showed that it lives: G or S; with Config.Apart S by it alone, and A
 	linked   bool          // G was there at least once
 	dead     bool          // the own link was found dead, and has shown no life since
-	beside   time.Duration // Config.Apart: the peer was last heard on the clients' network
+	near     time.Duration // Config.Apart: the peer was last heard on the clients' network
 	gate     time.Duration // the last G
 	round    round
 	next     time.Duration // the next round may begin
@@ -46,7 +46,7 @@ func (m *Machine) suspect() bool { return m.quiet() >= m.cfg.SuspectAfter }
 func (m *Machine) sign(apart bool) {
 	m.ev.heard = m.now
 	if !apart {
-		m.heardBeside()
+		m.heardNear()
 	}
 	if m.role == Joining {
 		m.ev.gone = ""

@@ -125,6 +125,11 @@ func placeOf(cfg *config.Config) inspect.Place {
 		return p
 	}
 	p.Interface = iface
+	if own := cfg.Self().ReplicationAddress; own.IsValid() {
+		if err := apart(iface, own); err != nil {
+			p.Apart = err.Error()
+		}
+	}
 	if i, err := net.InterfaceByName(iface); err == nil {
 		p.MTU, p.Up = i.MTU, i.Flags&net.FlagRunning != 0
 		addrs, _ := i.Addrs() // none: no address is in a subnet
@@ -189,6 +194,9 @@ func portFacts(cfg *config.Config) []inspect.Port {
 	}
 	self := cfg.Self()
 	try("session port", "session_port", netip.AddrPortFrom(self.Address, cfg.SessionPort), false)
+	if own := replicationPort(self, cfg.SessionPort); own.IsValid() {
+		try("session port", "session_port", own, false)
+	}
 	try("gossip port", "gossip_port", netip.AddrPortFrom(self.Address, cfg.GossipPort), false)
 	try("gossip port (UDP)", "gossip_port", netip.AddrPortFrom(self.Address, cfg.GossipPort), true)
 	for _, g := range cfg.GroupsOf(cfg.Name) {

@@ -25,8 +25,10 @@ const askWait = 2 * time.Second
 func askNodes(ctx context.Context, cfg *config.Config, keys *replication.Keys, place inspect.Place) []inspect.Peer {
 	var all []inspect.Peer
 	var groups []string
+	var nodes []config.Node
 	for _, n := range cfg.Nodes {
 		if group := sharedGroup(cfg, n); n.Name != cfg.Name && group != "" {
+			nodes = append(nodes, n)
 			all, groups = append(all, inspect.Peer{Name: n.Name, Address: n.Address, Witness: n.Witness}), append(groups, group)
 		}
 	}
@@ -54,6 +56,12 @@ func askNodes(ctx context.Context, cfg *config.Config, keys *replication.Keys, p
 			answered(p, theirs, err)
 			if p.Kernel = here && err == nil && !p.Witness; p.Kernel {
 				p.Differs = unequal(kernel, theirs.Kernel)
+			}
+			if by := ownPath(cfg.Self(), nodes[i], cfg.SessionPort); by.Peer.IsValid() && err == nil {
+				p.Apart = by.Peer.Addr()
+				if _, err := link.Ask(ctx, by.Self.Addr(), by.Peer, *keys, hello); err != nil {
+					p.Unreached = err.Error()
+				}
 			}
 		})
 	}

@@ -49,7 +49,7 @@ type director struct {
 	renewUntil  atomic.Int64      // ns since start
 	answerUntil atomic.Int64
 	awakeUntil  atomic.Int64
-	lastSign    []atomic.Int64 // of each node, by index
+	lastSign    []atomic.Int64 // of each node, by index; behind them those by the nodes' own network
 	progressAt  atomic.Int64
 	status      atomic.Pointer[takeover.Status]
 
@@ -60,7 +60,7 @@ type director struct {
 // its times.
 func newDirector(m *takeover.Machine, start time.Time, tick, stall time.Duration, self, nodes int, log *slog.Logger) *director {
 	d := &director{start: start, tick: tick, stall: stall, machine: m, log: log, events: make(chan takeover.Event, 4096),
-		lastSign: make([]atomic.Int64, nodes), self: self}
+		lastSign: make([]atomic.Int64, 2*nodes), self: self}
 	st := m.Status()
 	d.status.Store(&st)
 	return d
@@ -80,6 +80,9 @@ func (d *director) post(ctx context.Context, ev takeover.Event) {
 
 // sign notes a sign of a node's daemon. It is cheap, so that every frame may call it.
 func (d *director) sign(from int) { d.lastSign[from].Store(int64(d.now())) }
+
+// signApart notes one that came by the nodes' own network.
+func (d *director) signApart(from int) { d.sign(from + len(d.lastSign)/2) }
 
 // peerSign notes one of the present peer's, which alone sends clones.
 func (d *director) peerSign() { d.sign(d.status.Load().Target) }
@@ -102,7 +105,8 @@ func (d *director) Run(ctx context.Context) error {
 			for i := range signed {
 				if at := d.lastSign[i].Load(); at > signed[i] {
 					signed[i] = at
-					d.step(takeover.Event{Now: time.Duration(at), Kind: takeover.Sign, From: i})
+					nodes := len(signed) / 2
+					d.step(takeover.Event{Now: time.Duration(at), Kind: takeover.Sign, From: i % nodes, Apart: i >= nodes})
 				}
 			}
 			if at := d.progressAt.Load(); at > progressed {

@@ -124,6 +124,7 @@ func (g *group) buildDirector() error {
 		ProbeEvery: t.ProbeEvery, Probes: t.Probes, HangTimeout: t.HangTimeout, Lease: t.Lease, StartWait: t.StartWait}
 	for _, o := range g.nodes {
 		c.Fences = append(c.Fences, o.Fence != "")
+		c.Apart = c.Apart || o.ReplicationAddress.IsValid() // all of a group are on that network, or none
 	}
 	if err := c.Check(); err != nil {
 		return err

@@ -122,7 +122,8 @@ func (n *node) build(ctx context.Context, undo *undoList) error {
 	if err := n.buildPackets(undo); err != nil {
 		return err
 	}
-	n.port = link.NewPort(link.PortConfig{Self: netip.AddrPortFrom(n.self.Address, n.cfg.SessionPort), Keys: keys, Log: n.log})
+	n.port = link.NewPort(link.PortConfig{Self: netip.AddrPortFrom(n.self.Address, n.cfg.SessionPort),
+		Own: replicationPort(n.self, n.cfg.SessionPort), Keys: keys, Log: n.log})
 	for _, g := range n.groups {
 		if err := g.build(ctx, keys, undo); err != nil {
 			return err

@@ -31,6 +31,10 @@ func (n *node) preflight() error {
 	}
 	session := netip.AddrPortFrom(n.self.Address, n.cfg.SessionPort)
 	taken(portFree(session, false), "session_port", "session port", session)
+	if own := replicationPort(n.self, n.cfg.SessionPort); own.IsValid() {
+		errs = append(errs, apart(n.iface, own.Addr()))
+		taken(portFree(own, false), "session_port", "session port", own)
+	}
 	gossip := netip.AddrPortFrom(n.self.Address, n.cfg.GossipPort)
 	err := portFree(gossip, false)
 	if err == nil {
@@ -48,6 +52,17 @@ func (n *node) preflight() error {
 		}
 	}
 	return errors.Join(errs...)
+}
+
+// apart holds the replication_address of this host to another interface than the clients' one.
+func apart(clients string, own netip.Addr) error {
+	switch at, _, err := address.InterfaceOf(own); {
+	case err != nil:
+		return fmt.Errorf("replication_address: no interface of this host has %v (correct it, or leave it out on every node)", own)
+	case at == clients:
+		return fmt.Errorf("replication_address %v is on %s, by which the clients come (give it an interface of its own, or leave it out on every node)", own, at)
+	}
+	return nil
 }
 
 // privileged refuses to begin without the capabilities that everything here needs.

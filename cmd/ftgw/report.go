@@ -27,6 +27,7 @@ func (n *node) status() Status {
 		default:
 			s.Peers = append(s.Peers, n.peerStatus(o))
 			s.Warnings = append(s.Warnings, n.clockWarnings(o)...)
+			s.Warnings = append(s.Warnings, n.pathWarnings(o)...)
 		}
 	}
 	for _, g := range n.groups {
@@ -54,6 +55,20 @@ func (n *node) clockWarnings(o config.Node) []string {
 	return []string{fmt.Sprintf("the clock of node %s is %s", o.Name, skewText(skew))}
 }
 
+// pathWarnings has a warning where a session goes by the clients' network and should not.
+func (n *node) pathWarnings(o config.Node) []string {
+	apart := false
+	n.member(o.Name, func(g *group, i int) {
+		l := g.links[i].Status()
+		apart = apart || l.Up && !l.Own && o.ReplicationAddress.IsValid()
+	})
+	if !apart {
+		return nil
+	}
+	return []string{fmt.Sprintf("node %s is not reached at its replication_address %v: replies to it go by the clients' network (look at the cable; the session returns by itself)",
+		o.Name, o.ReplicationAddress)}
+}
+
 // peerStates are from the best to the worst.
 var peerStates = []string{"", "alive", "suspect", "dead"}
 
@@ -67,6 +82,9 @@ func (n *node) peerStatus(o config.Node) PeerStatus {
 			p.State = state
 		}
 		p.RTT = max(p.RTT, l.RTT.Microseconds())
+		if l.Up {
+			p.Session = l.At.String()
+		}
 		switch {
 		case p.Problem != "":
 		case !l.Up && l.Refusal != nil:

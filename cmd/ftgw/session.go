@@ -5,6 +5,7 @@ import (
 	"net/netip"
 	"time"
 
+	"github.com/ftgw/ftgw/config"
 	"github.com/ftgw/ftgw/replication"
 	"github.com/ftgw/ftgw/replication/link"
 	"github.com/ftgw/ftgw/rewrite"
@@ -17,6 +18,7 @@ func (g *group) newLink(i int, keys replication.Keys) *link.Link {
 	return link.New(link.Config{
 		Self:      netip.AddrPortFrom(n.self.Address, n.cfg.SessionPort),
 		Peer:      netip.AddrPortFrom(g.nodes[i].Address, n.cfg.SessionPort),
+		Own:       ownPath(n.self, g.nodes[i], n.cfg.SessionPort),
 		Group:     g.name,
 		PeerName:  g.nodes[i].Name,
 		Keys:      keys,
@@ -46,6 +48,9 @@ func (g *group) beat(to int) replication.Heartbeat {
 	if st.Owner {
 		h.Flags |= replication.FlagOwner
 	}
+	if st.LinkDead {
+		h.Flags |= replication.FlagLinkDead
+	}
 	if to != st.Target {
 		return h
 	}
@@ -65,18 +70,19 @@ type session struct {
 	from   int           // index of that node
 	offset time.Duration // from the link's clock to the director's, never too large
 	boot   takeover.Boot // of the present session; its goroutine only
+	apart  bool          // it goes by the nodes' own network; set before anything else of it is heard
 }
 
 var _ link.Handler = (*session)(nil)
 
 func (s *session) Up(h replication.Hello) {
-	s.boot = takeover.Boot(h.Boot)
-	s.g.log.Info("session up", "node", h.Node, "epoch", h.Epoch)
+	s.boot, s.apart = takeover.Boot(h.Boot), s.g.links[s.from].Status().Own
+	s.g.log.Info("session up", "node", h.Node, "epoch", h.Epoch, "apart", s.apart)
 	if why := unequal(s.g.n.kernel, h.Kernel); why != "" {
 		s.g.log.Error("no pair with the node", "node", h.Node, "why", why)
 	}
 	s.g.post(takeover.Event{Kind: takeover.SessionUp, From: s.from, Boot: s.boot,
-		Epoch: takeover.Epoch(h.Epoch), Unequal: h.Kernel != s.g.n.kernel})
+		Apart: s.apart, Epoch: takeover.Epoch(h.Epoch), Unequal: h.Kernel != s.g.n.kernel})
 	s.g.tellRoutes(s.from)
 	if !s.ofPeer() {
 		return
@@ -95,20 +101,26 @@ func (s *session) Down(err error, reset bool) {
 	s.g.post(takeover.Event{Kind: takeover.SessionDown, From: s.from})
 }
 
-func (s *session) Sign() { s.g.dir.sign(s.from) }
+func (s *session) Sign() {
+	if s.apart {
+		s.g.dir.signApart(s.from)
+	} else {
+		s.g.dir.sign(s.from)
+	}
+}
 
 func (s *session) Heartbeat(h replication.Heartbeat) {
 	view := takeover.View{Epoch: takeover.Epoch(h.Epoch), Role: roleOf(h.Role),
 		Owner: h.Flags&replication.FlagOwner != 0, Paired: h.Flags&replication.FlagPaired != 0,
 		Chosen: h.Flags&replication.FlagChosen != 0, VoiceTurn: h.VoiceTurn, AddressTurn: h.AddressTurn,
-		GaveUp: h.GaveUp, Knew: h.Knew}
+		GaveUp: h.GaveUp, Knew: h.Knew, LinkDead: h.Flags&replication.FlagLinkDead != 0}
 	s.g.serve[s.from].Store(h.Flags&replication.FlagServing != 0)
 	echo := time.Duration(0)
 	if h.Echo != 0 {
 		echo = time.Duration(h.Echo) + s.offset
 		s.g.hears[s.from].Store(int64(echo))
 	}
-	s.g.post(takeover.Event{Kind: takeover.PeerState, From: s.from, Boot: s.boot, Peer: view, Echo: echo})
+	s.g.post(takeover.Event{Kind: takeover.PeerState, From: s.from, Boot: s.boot, Peer: view, Echo: echo, Apart: s.apart})
 }
 
 func (s *session) Confirm(c []rewrite.Confirmation) {
@@ -154,10 +166,12 @@ func (s *session) Notes(notes []replication.FlowNote) {
 	}
 }
 
-func (s *session) Leave() { s.g.post(takeover.Event{Kind: takeover.PeerLeaving, From: s.from}) }
+func (s *session) Leave() {
+	s.g.post(takeover.Event{Kind: takeover.PeerLeaving, From: s.from, Apart: s.apart})
+}
 
 func (s *session) Epoch(e replication.Epoch) {
-	ev := takeover.Event{Kind: takeover.Sign, From: s.from}
+	ev := takeover.Event{Kind: takeover.Sign, From: s.from, Apart: s.apart}
 	if e.Against { // what else a node has on its disk its heartbeats say, with its role
 		ev.Epoch = takeover.Epoch(e.Epoch)
 	}
@@ -197,4 +211,21 @@ func roleOf(r replication.Role) takeover.Role {
 		}
 	}
 	return takeover.Joining
+}
+
+// replicationPort is a node's session port on the nodes' own network; zero where it is on none.
+func replicationPort(o config.Node, port uint16) netip.AddrPort {
+	if !o.ReplicationAddress.IsValid() {
+		return netip.AddrPort{}
+	}
+	return netip.AddrPortFrom(o.ReplicationAddress, port)
+}
+
+// ownPath is how two nodes reach each other there, if both are on it.
+func ownPath(self, peer config.Node, port uint16) link.Path {
+	p := link.Path{Self: replicationPort(self, port), Peer: replicationPort(peer, port)}
+	if !p.Self.IsValid() || !p.Peer.IsValid() {
+		return link.Path{}
+	}
+	return p
 }

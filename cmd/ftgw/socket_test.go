@@ -16,7 +16,7 @@ import (
 
 // designJSON is the object of DESIGN §6 in the order that the program writes it, with what
 // this program adds to it.
-const designJSON = `{"node":"web-a","version":"1","peers":[{"name":"web-b","state":"alive","rtt_us":90}],` +
+const designJSON = `{"node":"web-a","version":"1","peers":[{"name":"web-b","state":"alive","rtt_us":90,"session":"203.0.113.12"}],` +
 	`"services":[{"name":"shop","advertised":"192.0.2.100:80","role":"primary","mode":"duplex",` +
 	`"owner":"web-b","epoch":3,"peer":"web-b","in_sync":true,"upstream":"healthy",` +
 	`"flows":{"duplex":12,"simplex":0,"unprotected":0},` +
@@ -28,8 +28,8 @@ const designJSON = `{"node":"web-a","version":"1","peers":[{"name":"web-b","stat
 
 const designTable = `node web-a, version 1
 
-PEER   STATE  RTT
-web-b  alive  90µs
+PEER   STATE  RTT   SESSION
+web-b  alive  90µs  203.0.113.12
 
 SERVICE  ADVERTISED      ROLE     MODE    OWNER  EPOCH  PEER   IN SYNC  UPSTREAM
 shop     192.0.2.100:80  primary  duplex  web-b  3      web-b  yes      healthy
@@ -52,7 +52,7 @@ unknown_flow  7
 func designStatus() Status {
 	return Status{
 		Node: "web-a", Version: "1",
-		Peers: []PeerStatus{{Name: "web-b", State: "alive", RTT: 90}},
+		Peers: []PeerStatus{{Name: "web-b", State: "alive", RTT: 90, Session: "203.0.113.12"}},
 		Services: []ServiceStatus{{
 			Name: "shop", Advertised: "192.0.2.100:80", Role: "primary", Mode: "duplex",
 			Owner: "web-b", Epoch: 3, Peer: "web-b", InSync: true, Upstream: "healthy",

@@ -3,7 +3,6 @@ package main
 
 import (
 	"context"
-	"net/netip"
 	"time"
 
 	"github.com/ftgw/ftgw/proxy"
@@ -33,19 +32,22 @@ func (g *group) Choose(i int) {
 	}
 }
 
-// ProbeConnect asks for evidence R: a fresh connect, refused at once where the process died.
+// ProbeConnect asks for evidence R: a fresh connect, refused at once where the process died; by
+// each network, for what one says is no news of the other.
 func (g *group) ProbeConnect(i int) {
-	g.n.begin(func(ctx context.Context) {
-		ctx, cancel := context.WithTimeout(ctx, g.n.cfg.Timing.HangTimeout)
-		defer cancel()
-		refused, err := link.Probe(ctx, netip.AddrPortFrom(g.nodes[i].Address, g.n.cfg.SessionPort))
-		switch {
-		case refused:
-			g.post(takeover.Event{Kind: takeover.Refused, From: i})
-		case err == nil:
-			g.post(takeover.Event{Kind: takeover.Connected, From: i})
-		}
-	})
+	for _, path := range g.links[i].Paths() {
+		g.n.begin(func(ctx context.Context) {
+			ctx, cancel := context.WithTimeout(ctx, g.n.cfg.Timing.HangTimeout)
+			defer cancel()
+			refused, err := link.Probe(ctx, path.Peer)
+			switch {
+			case refused:
+				g.post(takeover.Event{Kind: takeover.Refused, From: i, Apart: path.Own})
+			case err == nil:
+				g.post(takeover.Event{Kind: takeover.Connected, From: i, Apart: path.Own})
+			}
+		})
+	}
 }
 
 // Probe asks by ARP; i is the node for ProbePeer.

@@ -31,6 +31,9 @@ type PeerStatus struct {
 	Name  string `json:"name"`
 	State string `json:"state"`  // alive, suspect, dead or left
 	RTT   int64  `json:"rtt_us"` // of the last exchange of heartbeats, microseconds; 0: none yet
+	// Session is the node's address in the session with it, its replication_address where that is
+	// used; empty: there is no session.
+	Session string `json:"session,omitempty"`
 	// Problem is why the two cannot be a pair, with the remedy; empty: nothing is known to
 	// be in the way.
 	Problem string `json:"problem,omitempty"`

@@ -103,9 +103,9 @@ func writeStatus(out io.Writer, s Status) error {
 	for _, warning := range s.Warnings {
 		fmt.Fprintf(w, "\nWARNING: %s\n", warning)
 	}
-	fmt.Fprintf(w, "\nPEER\tSTATE\tRTT\n")
+	fmt.Fprintf(w, "\nPEER\tSTATE\tRTT\tSESSION\n")
 	for _, p := range s.Peers {
-		fmt.Fprintf(w, "%s\t%s\t%v\n", p.Name, p.State, time.Duration(p.RTT)*time.Microsecond)
+		fmt.Fprintf(w, "%s\t%s\t%v\t%s\n", p.Name, p.State, time.Duration(p.RTT)*time.Microsecond, orDash(p.Session))
 	}
 	for _, p := range s.Peers {
 		if p.Problem != "" {

@@ -10,19 +10,37 @@ import (
 // carrierWait bounds what usually takes a millisecond.
 const carrierWait = 5 * time.Second
 
-// Cut pulls the host's cable: the router's end goes down and the host loses its carrier.
-func (h *Host) Cut() error { return h.cable("cut", netlink.LinkSetDown) }
+// Cable is what joins a host to one network. Reboot replaces it by a sound one.
+type Cable struct {
+	h                   *Host
+	iface, port, bridge string // the host's end, the router's, and what that is a port of
+}
+
+// LAN is the host's cable to the router and the clients.
+func (h *Host) LAN() Cable { return Cable{h, hostInterface, h.RouterPort(), LAN} }
+
+// Apart is the host's cable to the network of the hosts' own, see Options.Apart.
+func (h *Host) Apart() Cable { return Cable{h, apartInterface, apart + "-" + h.Name, apart} }
+
+// Cut, Dark, Part and Mend are those of the host's cable to the router.
+func (h *Host) Cut() error  { return h.LAN().Cut() }
+func (h *Host) Dark() error { return h.LAN().Dark() } // see Cut
+func (h *Host) Part() error { return h.LAN().Part() } // see Cut
+func (h *Host) Mend() error { return h.LAN().Mend() } // see Cut
+
+// Cut pulls the cable: the router's end goes down and the host loses its carrier.
+func (c Cable) Cut() error { return c.change("cut", netlink.LinkSetDown) }
 
 // Dark lets the carrier stand and loses every frame in both directions, as a switch does that
 // has lost its mind. The client has no such port.
-func (h *Host) Dark() error {
-	return h.cable("darken", func(l netlink.Link) error { return plug(l, darkName) })
+func (c Cable) Dark() error {
+	return c.change("darken", func(l netlink.Link) error { return plug(l, darkName) })
 }
 
-// Part keeps the hosts on which it is called from each other, while each still reaches the
+// Part keeps the hosts on whose cables it is called from each other, while each still reaches the
 // router and the client.
-func (h *Host) Part() error {
-	return h.cable("part", func(l netlink.Link) error { return netlink.LinkSetIsolated(l, true) })
+func (c Cable) Part() error {
+	return c.change("part", func(l netlink.Link) error { return netlink.LinkSetIsolated(l, true) })
 }
 
 // SetMTU changes how long the packets may be that pass the host's cable, in bytes: at both
@@ -49,15 +67,15 @@ func (h *Host) SetMTU(bytes int) error {
 
 // Mend undoes Cut, Dark and Part and waits until frames pass. Mending a sound cable changes
 // nothing.
-func (h *Host) Mend() error {
-	err := h.cable("mend", func(l netlink.Link) error {
+func (c Cable) Mend() error {
+	err := c.change("mend", func(l netlink.Link) error {
 		if err := netlink.LinkSetUp(l); err != nil {
 			return err
 		}
-		if h.Name == NameClient {
+		if c.h.Name == NameClient {
 			return nil
 		}
-		if err := plug(l, LAN); err != nil {
+		if err := plug(l, c.bridge); err != nil {
 			return err
 		}
 		return netlink.LinkSetIsolated(l, false)
@@ -65,23 +83,23 @@ func (h *Host) Mend() error {
 	if err != nil {
 		return err
 	}
-	return h.awaitCarrier()
+	return c.awaitCarrier()
 }
 
 // awaitCarrier waits for both ends of the cable: the kernel notices a carrier, and opens the
 // bridge's port, some time after the link was set up.
-func (h *Host) awaitCarrier() error {
+func (c Cable) awaitCarrier() error {
 	for end := time.Now().Add(carrierWait); ; time.Sleep(time.Millisecond) {
-		router, err := running(h.lab.Router.NS(), h.RouterPort())
+		router, err := running(c.h.lab.Router.NS(), c.port)
 		if err != nil {
 			return err
 		}
-		host, err := running(h.NS(), hostInterface)
+		host, err := running(c.h.NS(), c.iface)
 		if err != nil || router && host {
 			return err
 		}
 		if time.Now().After(end) {
-			return fmt.Errorf("no carrier on the cable of %s after %v (is its interface down?)", h.Name, carrierWait)
+			return fmt.Errorf("no carrier on %s of %s after %v (is the interface down?)", c.iface, c.h.Name, carrierWait)
 		}
 	}
 }
@@ -98,16 +116,16 @@ func running(ns *NS, name string) (up bool, err error) {
 	return up, err
 }
 
-func (h *Host) cable(verb string, f func(netlink.Link) error) error {
-	err := h.lab.Router.Do(func() error {
-		l, err := netlink.LinkByName(h.RouterPort())
+func (c Cable) change(verb string, f func(netlink.Link) error) error {
+	err := c.h.lab.Router.Do(func() error {
+		l, err := netlink.LinkByName(c.port)
 		if err != nil {
 			return err
 		}
 		return f(l)
 	})
 	if err != nil {
-		return fmt.Errorf("%s the cable of %s: %w", verb, h.Name, err)
+		return fmt.Errorf("%s the cable at %s of %s: %w", verb, c.iface, c.h.Name, err)
 	}
 	return nil
 }

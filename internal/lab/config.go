@@ -70,6 +70,9 @@ func (l *Lab) configText(h *Host, c Config, secret string) string {
 		if n == l.Witness {
 			b.WriteString("witness = true\n")
 		}
+		if n.apart() {
+			fmt.Fprintf(&b, "replication_address = %q\n", n.ApartAddr())
+		}
 		b.WriteString(c.Nodes[n.Name] + "\n")
 	}
 	for _, s := range c.services() {

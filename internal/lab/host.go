@@ -11,7 +11,10 @@ import (
 	"sync"
 )
 
-const hostInterface = "eth0"
+const (
+	hostInterface  = "eth0"
+	apartInterface = "eth1"
+)
 
 // Host is one machine of the lab: a network namespace, a cable to the router, and a
 // directory that outlives a crash as a disk does.
@@ -55,6 +58,17 @@ func (h *Host) Addr() netip.Addr {
 	return h.Addrs()[0]
 }
 
+// apart reports whether the host is on the network of the hosts' own.
+func (h *Host) apart() bool {
+	return h.lab.options.Apart && (h.Name == NameA || h.Name == NameB || h.Name == NameC)
+}
+
+// ApartAddr returns the host's address on the hosts' own network, see Options.Apart.
+func (h *Host) ApartAddr() netip.Addr {
+	a := h.Addr().As4()
+	return netip.AddrFrom4([4]byte{203, 0, 113, a[3]})
+}
+
 // Addrs returns all addresses of eth0.
 func (h *Host) Addrs() []netip.Addr {
 	var out []netip.Addr
@@ -94,7 +108,11 @@ func (h *Host) Crashed() bool {
 // Crash ends the whole host at once: first nothing it sends counts any more (its cable is
 // dead), then every process is killed. It returns when they are gone.
 func (h *Host) Crash() error {
-	if err := h.Cut(); err != nil {
+	err := h.Cut()
+	if h.apart() {
+		err = errors.Join(err, h.Apart().Cut())
+	}
+	if err != nil {
 		return err
 	}
 	h.mu.Lock()
@@ -115,7 +133,12 @@ func (h *Host) Reboot() error {
 		return fmt.Errorf("reboot: %w", err)
 	}
 	// Removing the router's end removes both; the old namespace may live on in a capture.
-	if err := h.lab.Router.Do(func() error { return linkDel(h.RouterPort()) }); err != nil {
+	if err := h.lab.Router.Do(func() error {
+		if h.apart() {
+			return errors.Join(linkDel(h.RouterPort()), linkDel(h.Apart().port))
+		}
+		return linkDel(h.RouterPort())
+	}); err != nil {
 		return errors.Join(fmt.Errorf("reboot %s: unplug: %w", h.Name, err), fresh.Close())
 	}
 	h.mu.Lock()

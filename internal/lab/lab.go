@@ -47,6 +47,8 @@ type Options struct {
 	StateBytes int64
 	// Third adds the host c.
 	Third bool
+	// Apart adds a network of the hosts' own, which the config then names for replication.
+	Apart bool
 }
 
 // Lab is a client, a router, the hosts a and b, if wanted c, and a witness:
@@ -55,6 +57,9 @@ type Options struct {
 //	                              192.0.2.1        ├─ b       192.0.2.12
 //	                                               ├─ c       192.0.2.14
 //	                                               └─ witness 192.0.2.13
+//
+// With Options.Apart a, b and c have a second interface, eth1, with 203.0.113.11 and so on, on the
+// router's bridge "apart", which leads nowhere else.
 //
 // Each host's interface is eth0; the router's ports are named port-a, port-b, port-c,
 // port-witness and port-client. A Lab is safe for concurrent use, except that one host's Crash, Reboot and

@@ -31,6 +31,7 @@ type PeerStatus struct {
 	Name    string `json:"name"`
 	State   string `json:"state"`
 	Problem string `json:"problem"` // why they are no pair; empty: nothing is known
+	Session string `json:"session"` // the other node's address in the session; empty: there is none
 }
 
 // ServiceStatus is one service as a node sees it.
@@ -43,6 +44,7 @@ type ServiceStatus struct {
 	Epoch  uint64 `json:"epoch"`
 	InSync bool   `json:"in_sync"`
 
+	Why         string `json:"why"`
 	Upstream    string `json:"upstream"`
 	UpstreamWhy string `json:"upstream_why"`
 

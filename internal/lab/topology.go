@@ -12,7 +12,8 @@ import (
 const (
 	// LAN is the router's interface on the hosts' network.
 	LAN      = "lan"
-	darkName = "dark" // a bridge that is down and loses everything; see Host.Dark
+	apart    = "apart" // the bridge of the hosts' own network
+	darkName = "dark"  // a bridge that is down and loses everything; see Host.Dark
 )
 
 // buildRouter makes the bridge of the hosts' network and turns forwarding on.
@@ -24,9 +25,14 @@ func buildRouter(ns *NS) error {
 		if err := netlink.LinkAdd(&netlink.Bridge{LinkAttrs: attrs, MulticastSnooping: &snooping}); err != nil {
 			return err
 		}
-		dark := netlink.NewLinkAttrs()
-		dark.Name = darkName
-		if err := netlink.LinkAdd(&netlink.Bridge{LinkAttrs: dark}); err != nil {
+		for _, name := range []string{darkName, apart} {
+			attrs := netlink.NewLinkAttrs()
+			attrs.Name = name
+			if err := netlink.LinkAdd(&netlink.Bridge{LinkAttrs: attrs, MulticastSnooping: &snooping}); err != nil {
+				return err
+			}
+		}
+		if err := configure(apart, nil, ""); err != nil {
 			return err
 		}
 		if err := configure(LAN, []string{GatewayIP + "/24"}, ""); err != nil {
@@ -89,16 +95,44 @@ func (h *Host) wire() error {
 		}
 		err = h.ns.Do(func() error { return configure(hostInterface, h.addrs, gateway) })
 	}
+	if err == nil && h.apart() {
+		err = h.wireApart()
+	}
 	if err == nil {
 		err = h.useCongestionControl()
 	}
 	if err == nil {
-		err = h.awaitCarrier()
+		err = h.LAN().awaitCarrier()
 	}
 	if err != nil {
 		return fmt.Errorf("join %s to the router: %w", h.Name, err)
 	}
 	return nil
+}
+
+// wireApart joins the host to the hosts' own network.
+func (h *Host) wireApart() error {
+	c := h.Apart()
+	err := h.lab.Router.ns.Do(func() error {
+		attrs := netlink.NewLinkAttrs()
+		attrs.Name, attrs.HardwareAddr = c.port, mac(0xe0|h.mac)
+		if err := netlink.LinkAdd(&netlink.Veth{LinkAttrs: attrs, PeerName: c.iface, PeerHardwareAddr: mac(0x10 | h.mac),
+			PeerNamespace: netlink.NsFd(h.ns.Fd())}); err != nil {
+			return err
+		}
+		link, err := netlink.LinkByName(c.port)
+		if err != nil {
+			return err
+		}
+		return errors.Join(plug(link, c.bridge), netlink.LinkSetUp(link))
+	})
+	if err == nil {
+		err = h.ns.Do(func() error { return configure(c.iface, []string{h.ApartAddr().String() + "/24"}, "") })
+	}
+	if err == nil {
+		err = c.awaitCarrier()
+	}
+	return err
 }
 
 // configure gives the interface its addresses, sets it up and, where gateway is not empty,

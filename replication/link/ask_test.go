@@ -30,13 +30,13 @@ func TestQuery(t *testing.T) {
 	}
 	stranger(t, low, high).Close() // it listens
 	ask(a, b)
-	control, _, _, err := a.call(t.Context(), replication.Control, 5)
+	control, _, _, err := a.call(t.Context(), a.Paths()[0], replication.Control, 5)
 	if err != nil {
 		t.Fatal(err)
 	}
 	defer control.raw.Close()
 	ask(a, b) // with half a session
-	bulk, _, _, err := a.call(t.Context(), replication.Bulk, 5)
+	bulk, _, _, err := a.call(t.Context(), a.Paths()[0], replication.Bulk, 5)
 	if err != nil {
 		t.Fatal(err)
 	}

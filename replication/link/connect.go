@@ -20,21 +20,19 @@ const (
 // dial keeps one session up from this side until ctx ends or this node has left.
 func (l *Link) dial(ctx context.Context) {
 	backoff := firstBackoff
+	c := newCourse(l.Paths(), l.cfg.RefusedRetry)
 	for ctx.Err() == nil && !l.left.ended.Load() {
 		wait := backoff
 		began := time.Now()
-		p, err := l.connect(ctx)
+		p, err := l.connect(ctx, c.path())
 		if err == nil {
-			l.establish(ctx, p)
-			select {
-			case <-p.ended:
-			case <-ctx.Done():
-			}
+			c.ended(l.keep(ctx, p, c))
 		} else if why := refusal(err); why != nil {
 			l.refuse(why)
 			wait = l.cfg.RefusedRetry
 		} else {
-			l.log.Debug("peer session not connected", "err", err)
+			l.log.Debug("peer session not connected", "at", c.path().Peer, "err", err)
+			c.failed(err)
 		}
 		if backoff = min(2*backoff, lastBackoff); err == nil && time.Since(began) > lastBackoff {
 			wait, backoff = firstBackoff, firstBackoff
@@ -42,6 +40,27 @@ func (l *Link) dial(ctx context.Context) {
 		select {
 		case <-time.After(wait):
 		case <-ctx.Done():
+		}
+	}
+}
+
+// keep waits until the session of p has ended, and says why. A session by a path that only stands
+// in gives way to one by the better path as soon as that works.
+func (l *Link) keep(ctx context.Context, p *pair, c *course) error {
+	l.establish(ctx, p)
+	for {
+		again := c.again()
+		select {
+		case <-p.ended:
+			return p.why
+		case <-ctx.Done():
+			return ctx.Err()
+		case <-again:
+		}
+		if next, err := l.connect(ctx, c.paths[0]); err == nil {
+			c.by = 0
+			l.establish(ctx, next)
+			p = next
 		}
 	}
 }
@@ -56,18 +75,18 @@ func (l *Link) establish(ctx context.Context, p *pair) {
 }
 
 // connect dials control and bulk.
-func (l *Link) connect(ctx context.Context) (*pair, error) {
+func (l *Link) connect(ctx context.Context, by Path) (*pair, error) {
 	var id [8]byte
 	rand.Read(id[:])
 	session := binary.BigEndian.Uint64(id[:])
 	p := &pair{ended: make(chan struct{})}
 	var err error
-	if p.control, p.ours, p.hello, err = l.call(ctx, replication.Control, session); err != nil {
+	if p.control, p.ours, p.hello, err = l.call(ctx, by, replication.Control, session); err != nil {
 		return nil, err
 	}
 	p.skew = skew(p.hello)
 	var h replication.Hello
-	if p.bulk, _, h, err = l.call(ctx, replication.Bulk, session); err == nil && h.Boot != p.hello.Boot {
+	if p.bulk, _, h, err = l.call(ctx, by, replication.Bulk, session); err == nil && h.Boot != p.hello.Boot {
 		p.bulk.raw.Close()
 		err = errors.New("link: the peer restarted between control and bulk")
 	}
@@ -79,10 +98,13 @@ func (l *Link) connect(ctx context.Context) (*pair, error) {
 }
 
 // call dials one connection and exchanges hellos, this side first.
-func (l *Link) call(ctx context.Context, ch replication.Channel, session uint64) (c *conn, ours, theirs replication.Hello, err error) {
-	d := dialer(l.cfg.Self.Addr())
+func (l *Link) call(ctx context.Context, by Path, ch replication.Channel, session uint64) (c *conn, ours, theirs replication.Hello, err error) {
+	d := dialer(by.Self.Addr())
 	d.Timeout = connectTimeout
-	nc, err := d.DialContext(ctx, "tcp", l.cfg.Peer.String())
+	if by.Own {
+		d.Timeout = ownTimeout
+	}
+	nc, err := d.DialContext(ctx, "tcp", by.Peer.String())
 	if err != nil {
 		return nil, ours, theirs, err
 	}

@@ -40,6 +40,7 @@ type pair struct {
 	ours          replication.Hello
 	skew          time.Duration
 	ended         chan struct{} // closed when the session is over
+	why           error         // it is, set before ended is closed
 }
 
 func (p *pair) close() {

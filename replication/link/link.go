@@ -34,9 +34,12 @@ type RecordSink = replication.RecordSink
 // Config is what New needs. Zero durations take the defaults named.
 type Config struct {
 	Self, Peer netip.AddrPort // session addresses; they must differ
-	Group      string         // what the session is about; see replication.Hello
-	PeerName   string         // the other node
-	Keys       replication.Keys
+	// Own is a network of the two nodes' own ("duplex-mi" in paper 004 §IV), so that records are not
+	// in the way of clients' segments; Self and Peer stand in while it is down. Zero: there is none.
+	Own      Path
+	Group    string // what the session is about; see replication.Hello
+	PeerName string // the other node
+	Keys     replication.Keys
 	// Hello is asked at each connection for what the node is at that moment. Boot must stay
 	// the same for the life of the process. The link fills in Group and what follows it. Hello
 	// and Beat are called from several goroutines.

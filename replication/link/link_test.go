@@ -177,7 +177,7 @@ func newHost(t testing.TB, name string, self, peer netip.AddrPort, opts ...optio
 		o(&cfg)
 	}
 	h.Link = New(cfg)
-	h.port = NewPort(PortConfig{Self: self, Keys: cfg.Keys, Log: cfg.Log})
+	h.port = NewPort(PortConfig{Self: self, Own: cfg.Own.Self, Keys: cfg.Keys, Log: cfg.Log})
 	h.port.Add(h.Link)
 	return h
 }

@@ -22,6 +22,7 @@ const (
 // PortConfig is what NewPort needs.
 type PortConfig struct {
 	Self netip.AddrPort // the session port
+	Own  netip.AddrPort // the same on a network of the nodes' own, see Config.Own; zero: none
 	Keys replication.Keys
 	// MaxGreeting bounds the connections of one peer address that are in their handshake at
 	// once; 0: 32, or four for each link where that is more. Who is no peer never gets so far.
@@ -54,11 +55,13 @@ func NewPort(cfg PortConfig) *Port {
 
 // Add lets l's peer connect. It is called before Run.
 func (p *Port) Add(l *Link) {
-	at := bare(l.cfg.Peer.Addr())
-	if p.callers[at] == nil {
-		p.callers[at] = &caller{}
+	for _, by := range l.Paths() {
+		at := bare(by.Peer.Addr())
+		if p.callers[at] == nil {
+			p.callers[at] = &caller{}
+		}
+		p.callers[at].links = append(p.callers[at].links, l)
 	}
-	p.callers[at].links = append(p.callers[at].links, l)
 }
 
 // bare is an address as it is compared: an IPv4 one in its own form, and without zone.
@@ -74,9 +77,19 @@ func (p *Port) Strangers() uint64 { return p.strangers.Load() }
 func (p *Port) Run(ctx context.Context) error {
 	lc := net.ListenConfig{Control: socketOptions}
 	lc.SetMultipathTCP(false)
-	ln, err := lc.Listen(ctx, "tcp", p.cfg.Self.String())
-	if err != nil {
-		return fmt.Errorf("listen for the peers' sessions on %v: %w: is the address this node's, and the port free?", p.cfg.Self, err)
+	var listeners []net.Listener
+	for _, at := range []netip.AddrPort{p.cfg.Own, p.cfg.Self} { // as a peer tries them
+		if !at.IsValid() {
+			continue
+		}
+		ln, err := lc.Listen(ctx, "tcp", at.String())
+		if err != nil {
+			for _, ln := range listeners {
+				ln.Close()
+			}
+			return fmt.Errorf("listen for the peers' sessions on %v: %w: is the address this node's, and the port free?", at, err)
+		}
+		listeners = append(listeners, ln)
 	}
 	for _, c := range p.callers {
 		n := p.cfg.MaxGreeting
@@ -89,14 +102,17 @@ func (p *Port) Run(ctx context.Context) error {
 	var wg sync.WaitGroup
 	defer wg.Wait()
 	defer cancel()
-	wg.Go(func() { <-ctx.Done(); ln.Close() })
-	p.accept(ctx, ln)
+	for _, ln := range listeners {
+		wg.Go(func() { <-ctx.Done(); ln.Close() })
+		wg.Go(func() { p.accept(ctx, ln) })
+	}
+	wg.Wait()
+	p.dropHalves()
 	return nil
 }
 
 // accept greets connections until ctx ends and ln is closed.
 func (p *Port) accept(ctx context.Context, ln net.Listener) {
-	defer p.dropHalves()
 	var wg sync.WaitGroup
 	defer wg.Wait()
 	for {

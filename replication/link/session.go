@@ -34,7 +34,7 @@ func (l *Link) session(ctx context.Context, p *pair) (next *pair) {
 	writers.Go(func() { defer close(flushed); ended <- l.writeControl(sctx, p.control) })
 	writers.Go(func() { ended <- l.writeBulk(sctx, p.bulk) })
 
-	next, err := l.watch(ctx, ended)
+	next, err := l.watch(ctx, ended, l.silence(p))
 	l.left.ended.Store(l.left.said.Load())
 	reset := wasReset(err)
 	cancel()
@@ -54,6 +54,7 @@ func (l *Link) session(ctx context.Context, p *pair) (next *pair) {
 	l.setDown()
 	l.log.Info("peer session down", "peer", p.hello.Node, "err", err, "reset", reset)
 	l.cfg.Handler.Down(err, reset)
+	p.why = err
 	close(p.ended)
 	return next
 }
@@ -89,13 +90,13 @@ func (l *Link) begin(p *pair) {
 	l.counts.sessions.Add(1)
 	l.setUp(p)
 	l.warnOfSkew(p)
-	l.log.Info("peer session up", "peer", h.Node, "epoch", h.Epoch, "new_boot", old != h.Boot)
+	l.log.Info("peer session up", "peer", h.Node, "at", l.Status().At, "epoch", h.Epoch, "new_boot", old != h.Boot)
 	l.cfg.Handler.Up(h)
 }
 
 // watch waits for whatever ends the session.
-func (l *Link) watch(ctx context.Context, ended <-chan error) (next *pair, err error) {
-	tick := time.NewTicker(l.cfg.Silence / watchParts)
+func (l *Link) watch(ctx context.Context, ended <-chan error, silence time.Duration) (next *pair, err error) {
+	tick := time.NewTicker(silence / watchParts)
 	defer tick.Stop()
 	last := l.now()
 	for {
@@ -111,11 +112,11 @@ func (l *Link) watch(ctx context.Context, ended <-chan error) (next *pair, err e
 		case <-tick.C:
 		}
 		now := l.now()
-		if time.Duration(now-last) > l.cfg.Silence/2 {
+		if time.Duration(now-last) > silence/2 {
 			l.lastSign.Store(now) // this process itself was stopped: first read what waits
 		}
 		last = now
-		if d := time.Duration(now - l.lastSign.Load()); d > l.cfg.Silence {
+		if d := time.Duration(now - l.lastSign.Load()); d > silence {
 			return nil, fmt.Errorf("%w for %v", errSilent, d.Round(time.Millisecond))
 		}
 	}

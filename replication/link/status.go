@@ -1,6 +1,7 @@
 package link
 
 import (
+	"net/netip"
 	"sync"
 	"sync/atomic"
 	"time"
@@ -12,6 +13,8 @@ import (
 type Status struct {
 	Up   bool
 	Peer replication.Hello // of the newest session; zero before the first
+	At   netip.Addr        // the peer's address in that session
+	Own  bool              // which goes by the nodes' own network, see Config.Own
 	RTT  time.Duration     // 0: unknown
 	// Skew is the peer's wall clock minus ours when the newest session began, good to about a
 	// round trip; 0 before the first. Beyond MaxSkew it deserves a warning.
@@ -36,6 +39,8 @@ type state struct {
 	sync.Mutex
 	up      bool
 	peer    replication.Hello
+	at      netip.Addr
+	own     bool
 	skew    time.Duration
 	refusal error
 }
@@ -43,7 +48,7 @@ type state struct {
 // Status returns the link's state and counters.
 func (l *Link) Status() Status {
 	l.state.Lock()
-	s := Status{Up: l.state.up, Peer: l.state.peer, Skew: l.state.skew, Refusal: l.state.refusal}
+	s := Status{Up: l.state.up, Peer: l.state.peer, At: l.state.at, Own: l.state.own, Skew: l.state.skew, Refusal: l.state.refusal}
 	l.state.Unlock()
 	l.ctl.Lock()
 	s.Dropped = l.ctl.out.Dropped
@@ -70,6 +75,7 @@ func (l *Link) setUp(p *pair) {
 	l.state.Lock()
 	defer l.state.Unlock()
 	l.state.up, l.state.peer, l.state.skew, l.state.refusal = true, p.hello, p.skew, nil
+	l.state.at, l.state.own = p.remote(), l.own(p)
 }
 
 func (l *Link) setDown() {

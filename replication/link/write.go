@@ -119,21 +119,23 @@ func (w *controlWriter) last() error {
 	return context.Canceled
 }
 
-// beat composes a heartbeat.
+// beat composes a heartbeat. What it says of this node is no older than its stamps: who gets one
+// of his own back must be able to rely on that.
 func (l *Link) beat(seq uint64) (h replication.Heartbeat) {
+	l.in.Lock()
+	sent, got := l.now(), l.in.got
+	echo, since := l.in.echo, sent-l.in.echoAt
+	l.in.Unlock()
 	if l.cfg.Beat != nil {
 		h = l.cfg.Beat()
 	} else {
 		own := l.cfg.Hello()
 		h.Epoch, h.Role = own.Epoch, own.Role
 	}
-	h.Seq, h.Sent = seq, l.now()
-	l.in.Lock()
-	h.Got = l.in.got
-	if l.in.echo > 0 {
-		h.Echo, h.EchoDelay = l.in.echo, h.Sent-l.in.echoAt
+	h.Seq, h.Sent, h.Got = seq, sent, got
+	if echo > 0 {
+		h.Echo, h.EchoDelay = echo, since
 	}
-	l.in.Unlock()
 	return h
 }
 
