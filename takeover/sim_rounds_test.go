@@ -142,6 +142,9 @@ func roundsBy(t *testing.T, witness bool, hosts int, own bool) {
 	if hosts > 2 {
 		rounds = rounds * 2 / 5
 	}
+	if own {
+		rounds /= 3
+	}
 	if n, err := strconv.Atoi(os.Getenv("FTGW_ROUNDS")); err == nil {
 		rounds = n // for a long run by hand
 	}
