@@ -94,7 +94,7 @@ func TestClientLinkDiesAlone(t *testing.T) {
 		}
 		victim, survivor = survivor, victim
 	}
-	w.check(1, first)
+	w.check(2, first)
 }
 
 // Both hosts lose the clients' network, as when its switch restarts: nobody claims, and all goes

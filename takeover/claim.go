@@ -151,7 +151,10 @@ func (m *Machine) epochWriteFailed(e Epoch) {
 func (m *Machine) carryOut() {
 	c, old, empty := m.claim, m.mate, m.role == Joining
 	m.claim, m.mate, m.mated, m.hold = nil, Boot{}, false, hold{}
-	m.role, m.owner, m.epoch, m.why, m.fresh = Sole, true, c.epoch, c.why, empty
+	m.role, m.owner, m.epoch, m.why = Sole, true, c.epoch, c.why
+	if empty {
+		clear(m.shared)
+	}
 	m.ev.gone = ""
 	m.ev.link = m.now // its patience with the gateway begins here
 	if old != (Boot{}) {

@@ -35,7 +35,7 @@
 // of anyone that serves at a higher epoch fences itself, by whatever way it hears, and so does a
 // half whose peer is in a pair with another one. A number that only lies on the disk of a node
 // which serves nothing is history, except to the peer of that node; and to the peer as well, if
-// that serves alone and never took over a flow.
+// that serves alone and none of its flows was ever shared with that node.
 //
 // # Evidence
 //

@@ -118,11 +118,11 @@ func (m *Machine) learn(e Epoch) {
 	}
 }
 
-// told books the peer's epoch. To a survivor whose every flow began here, the number of a node that
-// serves nothing is history, whoever claimed it: nobody else ever had those flows. It takes the
-// number, so that the other one can join.
+// told books the peer's epoch. To a survivor none of whose flows that node ever had, its number is
+// history while it serves nothing: whoever claimed it, these flows were not among what was claimed.
+// The survivor takes the number, so that the other one can join.
 func (m *Machine) told(e Epoch, serves bool) {
-	if serves || m.role != Sole || !m.fresh || e <= m.epoch {
+	if serves || m.role != Sole || m.shared[m.target] || e <= m.epoch {
 		m.learn(e)
 		return
 	}

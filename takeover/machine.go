@@ -22,7 +22,8 @@ type Machine struct {
 	seen  Epoch // the highest known, tried ones included: the next claim is above it
 	mate  Boot  // the process this one is in duplex with
 	mated bool  // it has said so too
-	fresh bool  // of Sole: it claimed without flows, and shared none since
+
+	shared []bool // which nodes may have had flows that live here, by their place in the list
 
 	entered time.Duration // the pair
 	gaveUp  uint16        // pairs of this process
@@ -65,7 +66,7 @@ func New(cfg Config, st State) *Machine {
 	if err := cfg.Check(); err != nil {
 		panic(err)
 	}
-	m := &Machine{cfg: cfg, boot: st.Boot, epoch: st.Epoch, seen: st.Epoch, why: "started", nodes: make([]node, cfg.Nodes)}
+	m := &Machine{cfg: cfg, boot: st.Boot, epoch: st.Epoch, seen: st.Epoch, why: "started", nodes: make([]node, cfg.Nodes), shared: make([]bool, cfg.Nodes)}
 	if cfg.Index == 0 {
 		m.target = 1
 	}

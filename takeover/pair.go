@@ -86,7 +86,7 @@ func (m *Machine) enter(role Role, owner bool) {
 	m.role, m.owner, m.mate, m.hold = role, owner, m.peer.boot, hold{}
 	m.mated, m.ev.gone, m.knew = m.paired(m.peer), "", m.peer.view.GaveUp
 	m.newBatons()
-	m.fresh = false
+	m.shared[m.target] = true
 	m.entered = m.now
 	m.why = "in duplex with the peer"
 	m.do(Action{Do: Duplex, Epoch: m.epoch, Boot: m.mate, Speaker: m.speaker(), Owner: owner})
