@@ -113,5 +113,5 @@ func runFence(ctx context.Context, target config.Node, limit time.Duration) erro
 	}
 	const most = 500 // bytes of what it printed
 	text := strings.TrimSpace(string(out[:min(len(out), most)]))
-	return fmt.Errorf("fence command of %s: %w: %q (try it by hand: %s)", target.Name, err, text, target.Fence)
+	return fmt.Errorf("fence command of %s: %w: %q (try it by hand: %s; if the node is off for sure, take it out of the service's nodes)", target.Name, err, text, target.Fence)
 }
