@@ -24,6 +24,10 @@ func oneVoices() []Scenario {
 		Name: "one-voice-alone", Rounds: 4, Untapped: true,
 		About: fmt.Sprintf(about, "without a witness", "", ", but while both serve because they were apart, and then the lower epoch gives way"),
 		Run:   func(ctx context.Context, r *Round) error { return (&fray{Round: r}).run(ctx) },
+	}, {
+		Name: "one-voice-own-network", Rounds: 2, Untapped: true, Options: lab.Options{Apart: true},
+		About: fmt.Sprintf(about, "with a network of the hosts' own and without a witness", " on the clients' network", ""),
+		Run:   func(ctx context.Context, r *Round) error { return (&fray{Round: r, own: true}).run(ctx) },
 	}}
 }
 
@@ -31,9 +35,13 @@ func oneVoices() []Scenario {
 type fray struct {
 	*Round
 	witness bool
+	own     bool     // there is a network of the hosts' own
 	deaths  []death  // of ftgw, by SIGKILL
 	apart   []period // when the hosts did not reach each other and nothing else was the matter
 }
+
+// decidable reports whether hosts that do not reach each other can be told from dead ones.
+func (f *fray) decidable() bool { return f.witness || f.own }
 
 // run plays the round: everything may end but the one voice.
 func (f *fray) run(ctx context.Context) error {
@@ -59,7 +67,7 @@ func (f *fray) run(ctx context.Context) error {
 	strokes := f.plan()
 	// Both may execute what they both hold; and a process may stand still between its last look
 	// around and its request to the web server, which then comes when the other host has answered.
-	f.Rules.Once = !slices.ContainsFunc(strokes, func(s stroke) bool { return s.kind == still || s.kind == apart && !f.witness })
+	f.Rules.Once = !slices.ContainsFunc(strokes, func(s stroke) bool { return s.kind == still || s.kind == apart && !f.decidable() })
 	if err := f.strike(ctx, strokes); err != nil {
 		return err
 	}
@@ -164,7 +172,7 @@ func (f *fray) judge(s *Seen) error {
 	if s.Missed != nil {
 		return fmt.Errorf("%w: %w", ErrMissed, s.Missed)
 	}
-	if f.witness {
+	if f.decidable() {
 		f.apart = nil
 	}
 	var errs []error
