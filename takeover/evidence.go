@@ -26,6 +26,7 @@ type round struct {
 	sent                      int // 0: not begun
 	start, last               time.Duration
 	peer, gateway, advertised bool
+	kernel                    bool // Config.Apart: the peer's took a connect, by whatever network
 }
 
 // quiet is how long the peer's daemon has been silent while this node listened. Half a pair that
@@ -207,6 +208,9 @@ func (m *Machine) probe() bool {
 		r.sent++
 		r.last = m.now
 		m.do(Action{Do: ProbePeer, Node: m.target}, Action{Do: ProbeGateway})
+		if m.cfg.Apart && m.suspect() && r.sent == 1 {
+			m.do(Action{Do: ProbeConnect, Node: m.target})
+		}
 		if m.serving() && !(m.owner && m.hold.cause == notHeld) {
 			m.do(Action{Do: ProbeAdvertised})
 		}
@@ -227,7 +231,7 @@ func (m *Machine) judge(r round) {
 		m.judgeSole(r)
 	case !m.suspect():
 		// Held with a peer that lives: its echo decides.
-	case !r.peer:
+	case !r.peer && !r.kernel:
 		m.judgeGoneHost()
 	default:
 		m.judgeHung(r)

@@ -116,6 +116,7 @@ func (m *Machine) take(ev Event) {
 			m.departed("the peer's session port refuses: its process died", ev.Apart)
 		}
 	case Connected:
+		m.ev.round.kernel = m.cfg.Apart
 		if m.role == Joining {
 			m.ev.gone = ""
 		}

@@ -159,7 +159,10 @@ func roundsBy(t *testing.T, witness bool, hosts int, own bool) {
 // crossing reports a stopped host that the other cannot reach. A claim against it and the
 // return of its link may cross for as long as its lease lasts (see the package comment).
 func (s *sim) crossing() bool {
-	return slices.ContainsFunc(s.hosts, func(h *host) bool { return h.stopped && (!h.linked || s.cut != [most][most]bool{}) })
+	return slices.ContainsFunc(s.hosts, func(h *host) bool {
+		seen := !slices.ContainsFunc(s.others(h), func(o *host) bool { return !s.byOwn(h, o) })
+		return h.stopped && (!h.linked || s.cut != [most][most]bool{}) && !seen
+	})
 }
 
 func (s *sim) story(partitions bool) error {

@@ -91,6 +91,7 @@ type world struct {
 	arp, gateway              bool
 	gossip                    bool // apart: the peer is heard on the clients' network
 	refuse, advertised, fails bool
+	connect                   bool          // the peer's kernel takes one; else there is no answer
 	slow                      time.Duration // of the disk
 	witness                   bool          // it grants what it is asked for
 	off                       time.Duration // of the fence command; 0: it fails
@@ -125,7 +126,7 @@ func (w *world) command(words []string) {
 			}
 		}
 		*w = world{t: w.t, m: New(c, st), boot: Boot{0xb}, arp: true, gateway: true, slow: time.Millisecond,
-			witness: true, gossip: true, says: map[int]Event{}}
+			witness: true, gossip: true, connect: true, says: map[int]Event{}}
 	case "pair":
 		w.beat, w.view = true, View{Role: Joining}
 		w.step(Event{Kind: SessionUp, Boot: w.boot, Apart: w.m.cfg.Apart})
@@ -192,7 +193,7 @@ func (w *world) node(words []string) {
 }
 
 // set takes one word: beat=on|off, gossip= (apart: by the clients' network), peer=ROLE, owner, paired, linkdead, epoch=N (what the peer says),
-// boot=N, arp=, gateway=, advertised=, refuse=, disk=, witness=on|off, slow=DURATION,
+// boot=N, arp=, gateway=, advertised=, refuse=, connect=, disk=, witness=on|off, slow=DURATION,
 // off=fails|DURATION.
 func (w *world) set(word string) {
 	key, value, _ := strings.Cut(word, "=")
@@ -227,6 +228,8 @@ func (w *world) set(word string) {
 		w.advertised = on
 	case "refuse":
 		w.refuse = on
+	case "connect":
+		w.connect = on
 	case "witness":
 		w.witness = on
 	case "off":
@@ -304,6 +307,7 @@ func (w *world) step(ev Event) {
 		switch a.Do {
 		case ProbeConnect:
 			w.answer(w.refuse, Refused)
+			w.answer(w.m.cfg.Apart && !w.refuse && w.connect, Connected)
 			continue
 		case ProbePeer:
 			w.answer(w.arp, AnswerPeer)
