@@ -101,7 +101,7 @@ func TestProtocolNamesEveryKind(t *testing.T) {
 		return want
 	}
 	for heading, want := range map[string][]string{"Records": count(uint8(KindDigest)), "Notes": count(uint8(NoteRoute)),
-		"Flags of a Heartbeat": {"1", "2", "4", "8", strconv.Itoa(int(FlagChosen))}} {
+		"Flags of a Heartbeat": {"1", "2", "4", "8", "16", strconv.Itoa(int(FlagLinkDead))}} {
 		var got []string
 		for _, row := range rows(t, heading) {
 			got = append(got, row[0])
