@@ -28,7 +28,8 @@ import (
 //	pause       the longest that any client waited for a byte
 //
 // For a switchover there is nothing to detect: decided is from the command until the old primary
-// has given its part away, claimed from then until the new one has it.
+// has given its part away, claimed from then until the new one has it; and calm is the longest pause
+// of what had ended before it, which the load itself costs.
 func BenchmarkTakeover(b *testing.B) {
 	deaths := []struct {
 		name  string
@@ -119,9 +120,20 @@ func (x *deathBench) switchovers(b *testing.B) {
 		first, pause := after(b, replies, took)
 		s.add("first-byte", first.Sub(at))
 		s.add("pause", pause)
+		s.add("calm", calm(replies, at))
 		from, to = to, from
 	}
 	s.report(b)
+}
+
+// calm returns the longest pause of the replies that had ended before a moment.
+func calm(replies []client.Result, at time.Time) (pause time.Duration) {
+	for _, r := range replies {
+		if r.End.Before(at) {
+			pause = max(pause, r.Pause)
+		}
+	}
+	return pause
 }
 
 // boot makes a pair of two hosts that have just booted: a is primary, b backup and owner.

@@ -94,12 +94,14 @@ type flow struct {
 	synAck            []byte // the SYN-ACK in common space, until the flow is established
 	synHeld           bool   // it waits for the peer's confirmation
 	parked            [][]byte
+	tail              []byte // local: see keepTail; nil: none
 }
 
 // service is one advertised address and this host's stance towards it.
 type service struct {
 	Service
 	stance Stance
+	spare  [][]byte // for tails
 }
 
 // Service is what the table must know of one advertised address.

@@ -222,6 +222,9 @@ func (f *flow) acknowledge(s *Segment, o *Outcome) {
 	if !ack.Before(f.maxAck) {
 		o.Progress = f.mode == Duplex && !f.speaker && !ahead && ack.After(f.maxAck)
 		window := Size(s.Window()) << f.scaleShift()
+		if ack != f.maxAck {
+			f.freeTail()
+		}
 		f.maxAck, f.sndEdge, f.sndMax = ack, ack.Add(window), max(f.sndMax, window)
 	}
 	if !ahead {

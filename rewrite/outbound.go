@@ -46,6 +46,7 @@ func (t *Table) Outbound(s *Segment, partial bool, now time.Duration, o *Outcome
 		f.fakeAck(s, o)
 	}
 	if !f.speaker {
+		f.keepTail(s)
 		f.confirm(s, o)
 		o.drop(NotSpeaker)
 		return

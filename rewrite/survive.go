@@ -97,6 +97,7 @@ func (f *flow) wake(now time.Duration, o *Outcome) {
 	field := f.window(f.rcvNxt, f.edge)
 	o.ToClient = append(o.ToClient, f.freshAck(f.rcvNxt, field, nil, o))
 	f.told(f.rcvNxt, field)
+	f.sendTail(o)
 	f.stir(o)
 }
 

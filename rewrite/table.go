@@ -165,6 +165,7 @@ func (t *Table) opened(f *flow) {
 // remove forgets a flow, and one that waits behind it.
 func (t *Table) remove(f *flow) {
 	t.opened(f)
+	f.freeTail()
 	if f.next != nil {
 		t.opened(f.next)
 		f.next = nil

@@ -56,6 +56,7 @@ func (t *Table) speak(f *flow, now time.Duration, o *Outcome) {
 		f.wantAck, f.wantEdge = f.rcvNxt, f.edge
 		f.held, f.heldAt = true, now
 		f.release(false, now, o)
+		f.sendTail(o)
 		f.stir(o)
 	}
 }
