@@ -73,7 +73,7 @@ func (m *Machine) sessionUp(ev Event) {
 	m.peer.begin(ev)
 	m.ev.gone = ""
 	m.sign(ev.Apart)
-	m.told(ev.Epoch, false)
+	m.greeted(ev.Epoch)
 	if ev.Boot != m.mate && ev.Epoch <= m.epoch {
 		m.hold.doubt = false // a new process says what is on its disk: no claim
 	}
@@ -116,6 +116,16 @@ func (m *Machine) learn(e Epoch) {
 	}
 	if m.serving() {
 		m.fence("a higher epoch was claimed")
+	}
+}
+
+// greeted books the epoch of a hello, which does not say whether its node serves: where that
+// matters the first heartbeat decides.
+func (m *Machine) greeted(e Epoch) {
+	if m.role == Sole && !m.shared[m.target] {
+		m.seen = max(m.seen, e)
+	} else {
+		m.learn(e)
 	}
 }
 
