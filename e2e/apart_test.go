@@ -126,6 +126,7 @@ func TestClientsNetworkFails(t *testing.T) {
 	x.must(x.A.Mend())
 	x.must(x.B.Mend())
 	x.duplex()
+	x.until("no connection is b's alone", 15*time.Second, func() bool { return x.service(x.B).Flows.Simplex == 0 })
 	x.must(x.B.Apart().Dark())
 	x.must(x.B.Dark())
 	x.until("a serves alone", 5*time.Second, func() bool { return x.service(x.A).Role == "sole" })
