@@ -14,11 +14,18 @@ func (t *Table) Alone(advertised netip.AddrPort, emit func(*Outcome)) {
 	})
 }
 
-// keepElsewhere remembers such a flow. One that ends is not told of: its client answers the
-// probe with an RST, which is dropped.
+// keepElsewhere remembers such a flow, until the peer says that it is closed.
 func (t *Table) keepElsewhere(n Note) {
 	if n.Kind == NoteSimplex && t.services[n.Flow.Advertised] != nil && len(t.elsewhere) < t.limits.Flows {
 		t.elsewhere[n.Flow] = struct{}{}
+	}
+}
+
+// closedElsewhere forgets a flow that the peer alone held; f is it if segments of it passed here.
+func (t *Table) closedElsewhere(id FlowID, f *flow) {
+	delete(t.elsewhere, id)
+	if f != nil && f.mode == Relay && f.next == nil && t.flows[id.Key] == f {
+		t.remove(f)
 	}
 }
 

@@ -90,6 +90,7 @@ type flow struct {
 	sackHeld          bool   // the client was not told all of it
 	held              bool
 	asked             bool // the peer was asked to let the flow go
+	lone              Lone // why it is not duplex, or would not be if the peer lets it go
 	heldAt            time.Duration
 	synAck            []byte // the SYN-ACK in common space, until the flow is established
 	synHeld           bool   // it waits for the peer's confirmation

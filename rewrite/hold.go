@@ -124,6 +124,10 @@ func (t *Table) Confirmations(advertised netip.AddrPort, dst []Confirmation) []C
 func (t *Table) Noted(n Note, now time.Duration, o *Outcome) {
 	o.reset()
 	f := t.find(n.Flow)
+	if n.Kind == NoteClosed {
+		t.closedElsewhere(n.Flow, f)
+		return
+	}
 	if n.Kind == NoteSimplex && (f == nil || !f.speaker) {
 		// Only now may the peer tell the client what this host does not have: if it died before,
 		// this host would go on with the flow as if it knew all (I1, I2).
@@ -143,17 +147,22 @@ func (t *Table) Noted(n Note, now time.Duration, o *Outcome) {
 			old.discard(old.rcvNxt, o)
 			t.supersede(old)
 		}
-		f.mode, f.seen = Relay, now
+		f.mode, f.lone, f.seen = Relay, PeerHolds, now
 		if f.phase != opening {
 			f.discard(f.rcvNxt, o)
 		}
+		t.opened(f) // its handshake is the peer's
 	case (n.Kind == NoteUnknown || n.Kind == NoteRelayed) && f.speaker:
-		t.simplify(f, now, o)
+		why := PeerUnaware
+		if f.asked {
+			why = f.lone
+		}
+		t.simplify(f, why, now, o)
 	}
 }
 
 // Simplify lets one duplex flow for which this host speaks go on alone, since the peer cannot
-// hold it. It reports whether there is such a flow.
+// store what belongs to it. It reports whether there is such a flow.
 func (t *Table) Simplify(id FlowID, now time.Duration, o *Outcome) bool {
 	o.reset()
 	f := t.find(id)
@@ -161,13 +170,13 @@ func (t *Table) Simplify(id FlowID, now time.Duration, o *Outcome) bool {
 		return false
 	}
 	o.Notes = append(o.Notes, Note{Flow: id, Kind: NoteSimplex})
-	t.simplify(f, now, o)
+	t.simplify(f, NotStored, now, o)
 	return true
 }
 
 // simplify makes a flow for which this host speaks its own alone and releases what waited
 // for the peer.
-func (t *Table) simplify(f *flow, now time.Duration, o *Outcome) {
-	f.mode, f.abroad = Simplex, false
+func (t *Table) simplify(f *flow, why Lone, now time.Duration, o *Outcome) {
+	f.mode, f.lone, f.abroad = Simplex, why, false
 	f.release(false, now, o)
 }

@@ -13,6 +13,7 @@ const (
 	NoteSimplex          // the sender goes on alone: the receiver of the note holds it no longer
 	NoteUnknown          // the sender has no such flow
 	NoteRelayed          // the sender holds it no longer, as NoteSimplex has asked
+	NoteClosed           // the sender held it alone, and its kernel has no socket for it any more
 )
 
 // Note is news of a flow for the peer.

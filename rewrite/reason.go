@@ -54,3 +54,16 @@ func (r Reason) String() string {
 	}
 	return "reason-" + strconv.Itoa(int(r))
 }
+
+// Accepts reports whether packets with this reason go on; the others are dropped.
+func (r Reason) Accepts() bool { return r == OK || r == AckClamped || r == AckLimited }
+
+// Reasons yields every reason there is, in order.
+func Reasons(yield func(Reason) bool) {
+	for r := range MaxReason {
+		known := r < len(parseReasonNames) || r >= int(firstFlowReason) && r < int(firstFlowReason)+len(flowReasonNames)
+		if known && !yield(Reason(r)) {
+			return
+		}
+	}
+}

@@ -32,10 +32,10 @@ func (t *Table) survive(f *flow, now time.Duration, o *Outcome) {
 		if f.foreign {
 			f.ceiling = f.maxAck.Add(2 * f.sndMax)
 		}
-		t.simplify(f, now, o)
+		t.simplify(f, PeerLost, now, o)
 		f.stir(o)
 	case f.mode == Duplex:
-		f.mode, f.speaker, f.abroad = Simplex, true, false
+		f.mode, f.lone, f.speaker, f.abroad = Simplex, PeerLost, true, false
 		f.survived, f.ceiling = true, f.maxAck.Add(2*f.sndMax)
 		f.jump(now)
 		f.wake(now, o)
@@ -131,6 +131,11 @@ const maxError = 40 + 8 + maxHeader
 // known flow, never leave (I5). It returns how many there were.
 func (t *Table) Fence(advertised netip.AddrPort) int {
 	n := 0
+	for id := range t.elsewhere { // it is told of them anew when this host joins again
+		if id.Advertised == advertised {
+			delete(t.elsewhere, id)
+		}
+	}
 	for _, f := range t.flows {
 		if f.id.Advertised == advertised {
 			t.remove(f)
@@ -152,7 +157,7 @@ func (t *Table) Expire(now time.Duration, emit func(*Outcome)) {
 		case f.phase < established && now-f.seen > halfOpenLife:
 			t.remove(f)
 		case f.held && !f.asked && f.mode == Duplex && f.speaker && now-f.heldAt > t.limits.Hold:
-			f.asked = true
+			f.asked, f.lone = true, PeerLate
 			o.Notes = append(o.Notes, Note{Flow: f.id, Kind: NoteSimplex})
 		}
 		if n := f.next; n != nil && now-n.seen > halfOpenLife {
@@ -171,7 +176,8 @@ const grace = 3 * time.Second
 
 // Sweep forgets the flows of a service for which the kernel has no socket any more, TIME_WAIT
 // included, in two sweeps in a row, and those that are only relayed and seem over. It returns the
-// identities of the former.
+// identities of those of the former that this host held alone beside a peer, which is to be told
+// that they are closed.
 func (t *Table) Sweep(advertised netip.AddrPort, live func(client netip.AddrPort) bool, now time.Duration) []FlowID {
 	var gone []FlowID
 	for _, f := range t.flows {
@@ -190,7 +196,9 @@ func (t *Table) Sweep(advertised netip.AddrPort, live func(client netip.AddrPort
 		}
 		if f.miss++; f.miss >= 2 && f.next == nil {
 			t.remove(f)
-			gone = append(gone, f.id)
+			if f.mode == Simplex && f.svc.stance.Duplex {
+				gone = append(gone, f.id)
+			}
 		}
 	}
 	return gone
@@ -200,11 +208,17 @@ func (t *Table) Sweep(advertised netip.AddrPort, live func(client netip.AddrPort
 // begun to end are Closing, whatever their mode: TIME_WAIT is no connection to be saved.
 type Count struct {
 	Duplex, Simplex, Relay, HalfOpen, Closing int
+	Elsewhere                                 int // beside these: the peer alone holds them, and no segment passed here
 }
 
 // Count counts the flows of a service.
 func (t *Table) Count(advertised netip.AddrPort) Count {
 	var c Count
+	for id := range t.elsewhere {
+		if id.Advertised == advertised && t.flows[id.Key] == nil {
+			c.Elsewhere++
+		}
+	}
 	for _, f := range t.flows {
 		switch {
 		case f.id.Advertised != advertised:

@@ -140,6 +140,9 @@ func (t *Table) open(id FlowID, svc *service, mode Mode, speaker bool, now time.
 		born: now, seen: now, iss: iss, maxAck: iss, tsEcho: stamp, tsEchoAt: now, tsSwitch: stamp,
 		rcvNxt: id.ISN, edge: id.ISN, wantAck: id.ISN, wantEdge: id.ISN, sentAck: id.ISN,
 		sentEdge: id.ISN, confAck: id.ISN, confEdge: id.ISN, toldAck: id.ISN, toldEdge: id.ISN}
+	if mode == Simplex {
+		f.lone = NoPeer
+	}
 	t.halfOpen++
 	t.oldest() // passes over those that are open by now
 	t.opening = append(t.opening, f)

@@ -10,7 +10,7 @@ func (t *Table) Unshare(id FlowID, o *Outcome) bool {
 	if f == nil || f.mode != Duplex || !f.speaker {
 		return false
 	}
-	f.asked = true
+	f.asked, f.lone = true, OnRequest
 	o.Notes = append(o.Notes, Note{Flow: id, Kind: NoteSimplex})
 	return true
 }
