@@ -102,7 +102,7 @@ func (h *held) readAt(p []byte, off uint64) (int, error) {
 // free gives back memory and file; the offsets stay.
 func (h *held) free() {
 	if h.disk != nil {
-		h.disk.Close()
+		h.depot.close(h.disk)
 		h.disk = nil
 	}
 	h.dropMemory()

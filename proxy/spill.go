@@ -22,6 +22,8 @@ type depot struct {
 	pool   pool
 	used   atomic.Int64 // bytes of buffers lent to bodies
 	failed atomic.Uint64
+	files  atomic.Int64  // open now
+	filed  atomic.Uint64 // bodies that were moved to a file
 }
 
 // room is how much of a body may be in memory now.
@@ -48,8 +50,22 @@ func (d *depot) fail(op string, err error) error {
 	return fmt.Errorf("%w: %s in %s (is the disk full?): %w", errSpill, op, d.dir, err)
 }
 
-// file returns an open file without a name in dir.
+// file returns an open file without a name in dir, which close closes.
 func (d *depot) file() (*os.File, error) {
+	f, err := d.open()
+	if err == nil {
+		d.files.Add(1)
+		d.filed.Add(1)
+	}
+	return f, err
+}
+
+func (d *depot) close(f *os.File) {
+	f.Close() // what is in it is not wanted any more
+	d.files.Add(-1)
+}
+
+func (d *depot) open() (*os.File, error) {
 	fd, err := unix.Open(d.dir, unix.O_TMPFILE|unix.O_RDWR|unix.O_CLOEXEC, 0o600)
 	if err == nil {
 		return os.NewFile(uintptr(fd), d.dir+"/(spill)"), nil
@@ -100,7 +116,7 @@ func (s *spill) release() {
 		return
 	}
 	if s.disk != nil {
-		s.disk.Close()
+		s.depot.close(s.disk)
 	}
 	s.dropMemory()
 }
@@ -141,7 +157,7 @@ func (s *spill) toDisk() error {
 		return err
 	}
 	if _, err := f.WriteAt(s.mem, 0); err != nil {
-		f.Close()
+		s.depot.close(f)
 		return s.depot.fail("write", err)
 	}
 	s.disk = f

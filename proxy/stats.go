@@ -19,14 +19,17 @@ type Stats struct {
 	Refused     uint64 // records that could not be stored here
 	Unknown     uint64 // accepted connections of no known flow
 	Spills      uint64 // bodies that could not be kept; most often the disk was full
+	Filed       uint64 // bodies that were moved to a file
 
-	Open      int // connections, standby ones included
-	Standby   int // connections of which this host is standby
-	Inflight  int // exchanges that this host executes now
-	Deferring int // such replies that are under way, or whose client has not acknowledged all of them
-	Alone     int // connections on which replies are, or were, passed through so
-	Held      int // standby connections with unanswered bytes: re-executed if the peer died now
-	Early     int // flows with records but no connection yet
+	Open      int   // connections, standby ones included
+	Standby   int   // connections of which this host is standby
+	Inflight  int   // exchanges that this host executes now
+	Deferring int   // such replies that are under way, or whose client has not acknowledged all of them
+	Alone     int   // connections on which replies are, or were, passed through so
+	Held      int   // standby connections with unanswered bytes: re-executed if the peer died now
+	Early     int   // flows with records but no connection yet
+	OnDisk    int64 // bodies in files
+	Memory    int64 // bytes of buffers lent to bodies
 }
 
 type counters struct {
@@ -58,6 +61,9 @@ func (s *Server) Stats() Stats {
 		Refused:     s.count.refused.Load(),
 		Unknown:     s.count.unknown.Load(),
 		Spills:      s.depot.failed.Load(),
+		Filed:       s.depot.filed.Load(),
+		OnDisk:      s.depot.files.Load(),
+		Memory:      s.depot.used.Load(),
 		Inflight:    int(s.count.inflight.Load()),
 	}
 	s.mu.Lock()

@@ -5,7 +5,9 @@ import (
 	"errors"
 	"fmt"
 	"io"
+	"net/netip"
 	"sync"
+	"time"
 
 	"github.com/ftgw/ftgw/internal/crashpoint"
 	"github.com/ftgw/ftgw/replication"
@@ -32,7 +34,12 @@ type bulkSide struct {
 	pool  sync.Pool
 }
 
-type waiter struct{ done chan error }
+type waiter struct {
+	done  chan error
+	flow  netip.AddrPort // the advertised address of its record
+	size  int64          // of the record's reply, bytes
+	since int64          // when it was given, by the link's clock
+}
 
 // Store sends a record, whose reply is the first r.Size bytes of body, and returns nil once
 // the peer has stored it. It outlasts the session: with the next one the record goes again,
@@ -44,6 +51,7 @@ func (l *Link) Store(ctx context.Context, r replication.Record, body io.ReaderAt
 	if w == nil {
 		w = &waiter{done: make(chan error, 1)}
 	}
+	w.flow, w.size, w.since = r.Flow.Advertised, r.Size, l.now()
 	b.Lock()
 	if b.shut != nil {
 		b.Unlock()
@@ -69,6 +77,30 @@ func (l *Link) Store(ctx context.Context, r replication.Record, body io.ReaderAt
 	}
 	b.pool.Put(w)
 	return err
+}
+
+// Backlog is what the peer has not stored yet, of one service.
+type Backlog struct {
+	Records int
+	Bytes   int64         // of replies in them
+	Age     time.Duration // of the oldest
+}
+
+// Backlog returns that of the service with an advertised address. It walks over all records that
+// wait.
+func (l *Link) Backlog(advertised netip.AddrPort) Backlog {
+	var sum Backlog
+	now, b := l.now(), &l.bulk
+	b.Lock()
+	defer b.Unlock()
+	for _, w := range b.waits {
+		if w.flow == advertised {
+			sum.Records++
+			sum.Bytes += w.size
+			sum.Age = max(sum.Age, time.Duration(now-w.since))
+		}
+	}
+	return sum
 }
 
 // settle ends one Store. Later calls for the same stream do nothing. The lock is held.
