@@ -37,11 +37,12 @@ var core = map[string][]string{
 	"replication": {"net", "net/netip", "crypto/tls", "io"},
 	"accesslog":   {"net/netip"},
 	"inspect":     {"net/netip"},
+	"state":       {},
 }
 
 // adapters may import the core and config, and none of each other. Packages below an adapter
 // belong to it.
-var adapters = []string{"proxy", "nfq", "rules", "membership", "takeover/address", "replication/link", "sockdiag", "witness", "upstream", "inspect/host"}
+var adapters = []string{"proxy", "nfq", "rules", "membership", "takeover/address", "replication/link", "sockdiag", "witness", "upstream", "inspect/host", "web", "metrics"}
 
 // impure are the parts of the standard library that touch the world. Time is not among them:
 // durations are pure, and clocks are found in the code itself.
@@ -214,6 +215,9 @@ func TestForbidden(t *testing.T) {
 		{"proxy", module + "accesslog", false, false},
 		{"proxy", module + "upstream", false, true},
 		{"accesslog", "os", true, true},
+		{"state", "net/netip", true, true},
+		{"web", module + "state", false, false},
+		{"web", module + "metrics", false, true},
 		{"upstream", module + "config", false, false},
 		{"replication/link", module + "replication", false, false},
 		{"proxy", module + "proxy/body", false, false},
