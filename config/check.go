@@ -159,6 +159,9 @@ func checkPorts(f *findings, c *Config) {
 		}
 	}
 	m, err := netip.ParseAddrPort(c.Metrics)
+	if err == nil && slices.ContainsFunc(c.Services, func(s Service) bool { return s.Advertised.Addr() == m.Addr() }) {
+		f.add("metrics", `write it as in "127.0.0.1:9901", or with this node's own address`, "%s is an advertised address, and clients must not reach it", m.Addr())
+	}
 	if err == nil && (m.Addr().IsUnspecified() || c.Index(c.Name) >= 0 && m.Addr() == c.Self().Address) {
 		ports.check(f, "metrics", port(m.Port()))
 	}

@@ -19,7 +19,7 @@ type Config struct {
 	Interface   string     `toml:"interface" local:"true"` // empty: the one that has this node's address
 	Socket      string     `toml:"socket" local:"true"`    // path of the operators' unix socket
 	StateDir    string     `toml:"state_dir" local:"true"` // epochs and spilled bodies
-	Metrics     string     `toml:"metrics" local:"true"`   // IP:port kept for Prometheus, not served yet; empty: off
+	Metrics     string     `toml:"metrics" local:"true"`   // IP:port of the web page and of /metrics; empty: off
 	Probe       netip.Addr `toml:"probe"`                  // evidence G of the design; zero: the gateway
 	SessionPort uint16     `toml:"session_port"`           // TCP, replication between the nodes
 	GossipPort  uint16     `toml:"gossip_port"`            // TCP and UDP, membership

@@ -29,6 +29,7 @@ func full() state.Status {
 		Drops:    map[string]uint64{"unknown-flow": 7, "rule-fragment": 0},
 		Accepted: map[string]uint64{"ok": 100},
 		ARP:      map[string]uint64{"answered": 5},
+		Rules:    &state.Rules{Restored: 2, Problem: "p"},
 		Queues:   []state.Queue{{Number: 26200, Direction: "in", Packets: 9, Waiting: 1, Full: 2, SocketFull: 3}},
 	}
 }
@@ -47,6 +48,8 @@ func TestScrape(t *testing.T) {
 	text := scrape(t)
 	for _, line := range []string{
 		`ftgw_warnings 1`,
+		`ftgw_rules_in_force 0`,
+		`ftgw_rules_restored_total 2`,
 		`ftgw_peer_up{peer="web-b"} 0`,
 		`ftgw_peer_up{peer="arbiter"} 1`,
 		`ftgw_peer_state{peer="web-b",state="suspect"} 1`,

@@ -22,6 +22,10 @@ func nodeFamilies() []family {
 			func(s *state.Status, to sample) { to(1, s.Version, runtime.Version()) }},
 		{"ftgw_warnings", "Things that an operator should see to; ftgw status says which.", gauge, nil,
 			func(s *state.Status, to sample) { to(float64(len(s.Warnings))) }},
+		{"ftgw_rules_in_force", "0 while the nftables rules or the second fence are not as they should be.", gauge, nil,
+			rules(func(r *state.Rules) float64 { return truth(r.Problem == "") })},
+		{"ftgw_rules_restored_total", "Times that somebody had removed or changed them, and they were put back.", counter, nil,
+			rules(func(r *state.Rules) float64 { return float64(r.Restored) })},
 		{"ftgw_peer_up", "1 while the peer is alive, neither suspect nor dead.", gauge, peer,
 			peers(func(p *state.Peer) float64 { return truth(p.State == "alive") })},
 		{"ftgw_peer_state", "1 for what the peer is held for now.", gauge, []string{"peer", "state"},
@@ -38,6 +42,15 @@ func nodeFamilies() []family {
 			peers(func(p *state.Peer) float64 { return float64(p.Sessions) })},
 		{"ftgw_peer_messages_dropped_total", "Confirmations and notes given up because the peer did not take them.", counter, peer,
 			peers(func(p *state.Peer) float64 { return float64(p.Dropped) })},
+	}
+}
+
+// rules reads a sample off the state of the rules, which a witness does not have.
+func rules(value func(r *state.Rules) float64) func(*state.Status, sample) {
+	return func(s *state.Status, to sample) {
+		if s.Rules != nil {
+			to(value(s.Rules))
+		}
 	}
 }
 

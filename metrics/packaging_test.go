@@ -147,7 +147,7 @@ func TestDashboard(t *testing.T) {
 
 // unplotted are the metrics that the dashboard leaves out: they are for alerts or for a closer look.
 var unplotted = []string{
-	"ftgw_peer_state", "ftgw_peer_problem", "ftgw_peer_sessions_total", "ftgw_peer_messages_dropped_total", "ftgw_duplex",
+	"ftgw_rules_in_force", "ftgw_rules_restored_total", "ftgw_peer_state", "ftgw_peer_problem", "ftgw_peer_sessions_total", "ftgw_peer_messages_dropped_total", "ftgw_duplex",
 	"ftgw_lease_held", "ftgw_lease_renewals_total", "ftgw_lease_failures_total", "ftgw_last_takeover_timestamp_seconds",
 	"ftgw_fenced_total", "ftgw_unprotected_flows", "ftgw_exchanges_running", "ftgw_comparisons_total", "ftgw_replication_unstored_records",
 	"ftgw_replication_refused_records_total", "ftgw_unknown_connections_total", "ftgw_upstream_checks_total", "ftgw_upstream_connects_total",

@@ -121,6 +121,7 @@ func loadFamilies() []family {
 				to(float64(v.Modes.Logged), "logged")
 				to(float64(v.Modes.SyncStatic), "sync-static")
 				to(float64(v.Modes.Static), "static")
+				to(float64(v.Modes.Deferred), "deferred")
 				to(float64(v.Modes.Unprotected), "unprotected")
 			})},
 		{"ftgw_comparisons_total", "Replies on static and sync-static routes that were compared, by the result.", counter, by("result"),

@@ -10,7 +10,8 @@ import "time"
 type Status struct {
 	Node     string    `json:"node"`
 	Version  string    `json:"version"`
-	Address  string    `json:"address"` // the node's own
+	Config   string    `json:"config_digest,omitempty"` // as ftgw check prints it
+	Address  string    `json:"address"`                 // the node's own
 	Started  time.Time `json:"started"`
 	At       time.Time `json:"at"` // of this status
 	Peers    []Peer    `json:"peers"`
@@ -25,6 +26,17 @@ type Status struct {
 	// ARP counts frames for the advertised addresses, by what became of them.
 	ARP    map[string]uint64 `json:"arp,omitempty"`
 	Queues []Queue           `json:"queues,omitempty"`
+	// Rules is nil on a witness.
+	Rules *Rules `json:"rules,omitempty"`
+}
+
+// Rules says whether somebody has meddled with what keeps this host silent.
+type Rules struct {
+	Restored uint64     `json:"restored"`          // how often something was put back since the start
+	LastAt   *time.Time `json:"last_at,omitempty"` // nil: never
+	Last     string     `json:"last,omitempty"`    // what had been removed or changed then
+	// Problem is why something is not in force at this moment, with the remedy.
+	Problem string `json:"problem,omitempty"`
 }
 
 // Peer is another node as this one sees it.
@@ -34,6 +46,9 @@ type Peer struct {
 	Witness bool   `json:"witness,omitempty"`
 	State   string `json:"state"`  // one of PeerStates
 	RTT     int64  `json:"rtt_us"` // of the last exchange of heartbeats, microseconds; 0: none yet
+	// Session is the node's address in the session with it, its replication_address where that is
+	// used; empty: there is no session.
+	Session string `json:"session,omitempty"`
 	// Problem is why the two cannot be a pair, with the remedy; empty: nothing is known to
 	// be in the way.
 	Problem  string `json:"problem,omitempty"`
@@ -115,6 +130,7 @@ type ModeCounts struct {
 	Logged      uint64 `json:"logged"`      // Instead included
 	SyncStatic  uint64 `json:"sync_static"` // the peer had made the same
 	Static      uint64 `json:"static"`      // went out before the peer had made the same
+	Deferred    uint64 `json:"deferred"`    // the peer had but digests
 	Unprotected uint64 `json:"unprotected"`
 	Instead     uint64 `json:"static_logged"` // stored on a route in either mode: the peer's was another, late or missing
 	Mirrored    uint64 `json:"mirrored"`      // made here as backup, the same as the peer's

@@ -77,6 +77,7 @@ func (n *node) writeLogs(ctx context.Context) (end func()) {
 
 // logDrops adds the lines that are in no access log.
 func (n *node) logDrops(to map[string]uint64) {
+	to["access-log-full"], to["access-log-unwritten"] = 0, 0
 	for _, w := range n.access {
 		s := w.Stats()
 		to["access-log-full"] += s.Dropped

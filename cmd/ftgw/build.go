@@ -64,6 +64,7 @@ func (n *node) buildPackets(undo *undoList) error {
 			return err
 		}
 		undo.add(raw.Close)
+		n.senders = append(n.senders, raw)
 		*s.to = raw
 	}
 	b, err := rules.Install(spec)

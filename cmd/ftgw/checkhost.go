@@ -21,6 +21,7 @@ import (
 	"github.com/ftgw/ftgw/nfq"
 	"github.com/ftgw/ftgw/replication"
 	"github.com/ftgw/ftgw/rules"
+	"github.com/ftgw/ftgw/state"
 	"github.com/ftgw/ftgw/takeover/address"
 	"github.com/ftgw/ftgw/upstream"
 )
@@ -165,7 +166,7 @@ func runningFtgw(ctx context.Context, cfg *config.Config) *inspect.Running {
 		return r
 	}
 	defer resp.Body.Close()
-	var s Status
+	var s state.Status
 	if err := json.NewDecoder(io.LimitReader(resp.Body, maxAnswer)).Decode(&s); err == nil {
 		r.Asked, r.Other = true, s.Config != digestText(cfg)
 		for _, p := range s.Peers {
@@ -199,6 +200,9 @@ func portFacts(cfg *config.Config) []inspect.Port {
 	}
 	try("gossip port", "gossip_port", netip.AddrPortFrom(self.Address, cfg.GossipPort), false)
 	try("gossip port (UDP)", "gossip_port", netip.AddrPortFrom(self.Address, cfg.GossipPort), true)
+	if at, err := netip.ParseAddrPort(cfg.Metrics); err == nil {
+		try("web page and metrics", "metrics", at, false)
+	}
 	for _, g := range cfg.GroupsOf(cfg.Name) {
 		for _, s := range g.Services {
 			try("service "+s.Name+": advertised", "", s.Advertised, false)

@@ -1,18 +1,21 @@
-// The record of the latest claim, step by step, for ftgw status.
+// The record of the latest claims, step by step, for ftgw status.
 package main
 
 import (
+	"slices"
 	"sync"
 	"time"
 
 	"github.com/ftgw/ftgw/internal/crashpoint"
+	"github.com/ftgw/ftgw/state"
 	"github.com/ftgw/ftgw/takeover"
 )
 
 // claimRecord is written by the director's goroutine and read by any. The zero value is empty.
 type claimRecord struct {
 	mu        sync.Mutex
-	takeover  *Takeover // the latest claim
+	takeovers []state.Takeover // the latest last, at most state.MaxTakeovers
+	claims    uint64
 	decided   time.Time
 	deciding  takeover.Epoch
 	permitted time.Duration // after decided grant and fence command were there
@@ -31,10 +34,15 @@ func (r *claimRecord) begin(a takeover.Action) {
 
 func (r *claimRecord) written(a takeover.Action) {
 	r.mu.Lock()
-	r.takeover = &Takeover{Epoch: uint64(a.Epoch), Reason: a.Why, At: r.decided}
-	if r.permitted > 0 {
-		r.takeover.Steps = append(r.takeover.Steps, TakeoverStep{Name: "permitted", AtMS: float64(r.permitted.Microseconds()) / 1000})
+	if len(r.takeovers) == state.MaxTakeovers {
+		r.takeovers = slices.Delete(r.takeovers, 0, 1)
 	}
+	t := state.Takeover{Epoch: uint64(a.Epoch), Reason: a.Why, At: r.decided}
+	if r.permitted > 0 {
+		t.Steps = append(t.Steps, state.TakeoverStep{Name: "permitted", AtMS: float64(r.permitted.Microseconds()) / 1000})
+	}
+	r.takeovers = append(r.takeovers, t)
+	r.claims++
 	r.mu.Unlock()
 	r.done("epoch-written")
 }
@@ -44,21 +52,25 @@ func (r *claimRecord) done(step string) {
 	crashpoint.Here(crashpoint.Point(step))
 	r.mu.Lock()
 	defer r.mu.Unlock()
-	if r.takeover == nil || (len(r.takeover.Steps) > 0 && r.takeover.Steps[len(r.takeover.Steps)-1].Name == "released") {
+	if len(r.takeovers) == 0 {
+		return
+	}
+	t := &r.takeovers[len(r.takeovers)-1]
+	if n := len(t.Steps); n > 0 && t.Steps[n-1].Name == "released" {
 		return
 	}
 	at := float64(time.Since(r.decided).Microseconds()) / 1000
-	r.takeover.Steps = append(r.takeover.Steps, TakeoverStep{Name: step, AtMS: at})
+	t.Steps = append(t.Steps, state.TakeoverStep{Name: step, AtMS: at})
 }
 
-// lastTakeover returns a copy of the record of the latest claim, or nil.
-func (r *claimRecord) lastTakeover() *Takeover {
+// latest returns copies of the records of the latest claims, the newest last, and how many claims
+// there were.
+func (r *claimRecord) latest() ([]state.Takeover, uint64) {
 	r.mu.Lock()
 	defer r.mu.Unlock()
-	if r.takeover == nil {
-		return nil
+	all := slices.Clone(r.takeovers)
+	for i := range all {
+		all[i].Steps = slices.Clone(all[i].Steps)
 	}
-	t := *r.takeover
-	t.Steps = append([]TakeoverStep(nil), t.Steps...)
-	return &t
+	return all, r.claims
 }

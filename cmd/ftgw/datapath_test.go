@@ -56,15 +56,16 @@ func TestLanes(t *testing.T) {
 	port := uint16(40000)
 	try := func(to string) rewrite.Reason {
 		port++
-		before := d.drops()
+		_, before := d.verdicts()
 		accepted := false
 		handle([]nfq.Packet{{Data: syn(netip.AddrPortFrom(netip.MustParseAddr("198.51.100.2"), port), addr(to))}},
 			func(_ int, v nfq.Verdict) { accepted = v.Accept })
 		if accepted {
 			return rewrite.OK
 		}
-		for r := rewrite.Reason(0); int(r) < int(rewrite.MaxReason); r++ {
-			if name := r.String(); d.drops()[name] > before[name] {
+		_, after := d.verdicts()
+		for r := range rewrite.Reasons {
+			if name := r.String(); after[name] > before[name] {
 				return r
 			}
 		}
@@ -118,7 +119,7 @@ func TestNothingIsSaidWhileMute(t *testing.T) {
 	say()
 	d.cut.Store(false)
 	say()
-	if got := d.drops(); client.n != 2 || got["stood-still"] != 1 || got["no-carrier"] != 1 {
+	if _, got := d.verdicts(); client.n != 2 || got["stood-still"] != 1 || got["no-carrier"] != 1 {
 		t.Errorf("%d segments reached the client, drops %v", client.n, got)
 	}
 }

@@ -6,6 +6,8 @@ import (
 	"errors"
 	"io"
 	"net/netip"
+	"sync/atomic"
+	"time"
 
 	"github.com/ftgw/ftgw/proxy"
 	"github.com/ftgw/ftgw/replication"
@@ -58,8 +60,20 @@ func (f flows) Reset(id rewrite.FlowID) {
 // Closed changes nothing: the flow lives as long as the kernel has a socket for it.
 func (f flows) Closed(rewrite.FlowID) {}
 
-// exchanges stores the records of this host on the group's present peer.
-type exchanges struct{ g *group }
+// exchanges stores the records of one service of this host on the group's present peer.
+type exchanges struct {
+	g *group
+	v *service
+}
+
+// stores counts the records that the peer has stored.
+type stores struct{ records, bytes, nanoseconds atomic.Uint64 }
+
+func (s *stores) add(size int64, took time.Duration) {
+	s.records.Add(1)
+	s.bytes.Add(uint64(size))
+	s.nanoseconds.Add(uint64(took))
+}
 
 var _ proxy.Log = exchanges{}
 
@@ -89,8 +103,11 @@ func (e exchanges) Store(ctx context.Context, r proxy.Record, body io.ReaderAt) 
 		return alone()
 	}
 	r.Epoch = uint64(e.g.dir.epoch())
+	began := time.Now()
 	err := e.g.link().Store(ctx, r, body)
 	switch {
+	case err == nil:
+		e.v.stores.add(r.Size, time.Since(began))
 	case errors.Is(err, link.ErrAbandoned):
 		if r.Kind.Gives() {
 			return proxy.ErrPeerLost
@@ -110,7 +127,7 @@ func (e exchanges) Store(ctx context.Context, r proxy.Record, body io.ReaderAt) 
 			return proxy.ErrUnlike
 		}
 		if !d.simplify(r.Flow) {
-			peerLink(e).Note(rewrite.Note{Flow: r.Flow, Kind: rewrite.NoteUnknown})
+			peerLink{e.g}.Note(rewrite.Note{Flow: r.Flow, Kind: rewrite.NoteUnknown})
 			return errNoVoice
 		}
 		return nil
@@ -132,6 +149,7 @@ var noteKinds = map[rewrite.NoteKind]replication.NoteKind{
 	rewrite.NoteSimplex: replication.NoteSimplex,
 	rewrite.NoteUnknown: replication.NoteUnknown,
 	rewrite.NoteRelayed: replication.NoteRelayed,
+	rewrite.NoteClosed:  replication.NoteClosed,
 }
 
 // noteOf is the reverse; NoteNone for what does not concern the packet layer.

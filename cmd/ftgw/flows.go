@@ -106,11 +106,16 @@ func (d *datapath) resume(advertised netip.AddrPort) {
 	}
 }
 
-// sweep forgets the flows of a service whose sockets are gone.
+// sweep forgets the flows of a service whose sockets are gone, and tells the peer of those that
+// it knows to be this host's alone.
 func (d *datapath) sweep(advertised netip.AddrPort, live map[netip.AddrPort]struct{}) {
+	var closed []rewrite.FlowID
 	d.each(func(t *rewrite.Table) {
-		t.Sweep(advertised, func(c netip.AddrPort) bool { _, ok := live[c]; return ok }, d.now())
+		closed = append(closed, t.Sweep(advertised, func(c netip.AddrPort) bool { _, ok := live[c]; return ok }, d.now())...)
 	})
+	for _, id := range closed {
+		d.lanes[advertised].news.Note(rewrite.Note{Flow: id, Kind: rewrite.NoteClosed})
+	}
 }
 
 // count counts the flows of a service.
@@ -123,22 +128,24 @@ func (d *datapath) count(advertised netip.AddrPort) rewrite.Count {
 		sum.Relay += c.Relay
 		sum.HalfOpen += c.HalfOpen
 		sum.Closing += c.Closing
+		sum.Elsewhere += c.Elsewhere
 	})
 	return sum
 }
 
-// drops returns the counters of all reasons that came up.
-func (d *datapath) drops() map[string]uint64 {
-	m := map[string]uint64{}
-	for r := range d.reasons {
-		if n := d.reasons[r].Load(); n > 0 {
-			m[rewrite.Reason(r).String()] = n
+// verdicts returns the counters of all reasons, 0 included, of packets that went on and of those
+// that did not.
+func (d *datapath) verdicts() (accepted, dropped map[string]uint64) {
+	accepted, dropped = map[string]uint64{}, map[string]uint64{}
+	for r := range rewrite.Reasons {
+		to := dropped
+		if r.Accepts() {
+			to = accepted
 		}
+		to[r.String()] = d.reasons[r].Load()
 	}
-	if n := d.unsent.Load(); n > 0 {
-		m["unsent"] = n
-	}
-	return m
+	dropped["unsent"] = d.unsent.Load()
+	return accepted, dropped
 }
 
 // shared reports whether both hosts hold a flow.

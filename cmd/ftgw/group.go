@@ -47,6 +47,14 @@ type group struct {
 	hears    []atomic.Int64     // when this node said the latest that another one has heard, by its index; ns, director's clock
 	held     []*rewrite.Outcome // between Promote and ReleaseHeld; the director's goroutine only
 	rouse    []func()           // likewise
+	leases   leases
+	fenced   atomic.Uint64 // times
+}
+
+// leases counts renewals of the group's leases, of all its addresses.
+type leases struct {
+	renewed, failed atomic.Uint64
+	last            atomic.Int64 // when one was renewed, ns since the node's start; 0: it was given up
 }
 
 // service is one advertised address on this node.
@@ -56,6 +64,7 @@ type service struct {
 	listener *net.TCPListener
 	pool     *upstream.Pool   // of connections to the web server
 	health   *upstream.Health // of the web server
+	stores   stores
 }
 
 // placeGroups makes the groups that name this node, in the order of the config file.
@@ -166,7 +175,7 @@ func (g *group) buildService(ctx context.Context, v *service, undo *undoList) er
 	if err := g.httpConfig(v, &settings); err != nil {
 		return err
 	}
-	v.proxy = proxy.New(settings, flows{n.data}, exchanges{g})
+	v.proxy = proxy.New(settings, flows{n.data}, exchanges{g, v})
 	n.data.addService(rewrite.Service{Advertised: c.Advertised, Forward: forward, Peer: g.clonesTo(v),
 		MSS: uint16(n.kernel.MTU - 40), Scale: windowScale},
 		&lane{news: peerLink{g}, life: g.dir, awake: g.dir.awake})

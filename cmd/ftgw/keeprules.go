@@ -9,16 +9,17 @@ import (
 	"time"
 
 	"github.com/ftgw/ftgw/rules"
+	"github.com/ftgw/ftgw/state"
 	"github.com/ftgw/ftgw/takeover/address"
 )
 
 // repairs is what became of looking after the rules. It is safe for concurrent use.
 type repairs struct {
 	mu   sync.Mutex
-	seen RulesStatus
+	seen state.Rules
 }
 
-func (r *repairs) status() RulesStatus {
+func (r *repairs) status() state.Rules {
 	r.mu.Lock()
 	defer r.mu.Unlock()
 	return r.seen

@@ -55,9 +55,11 @@ type node struct {
 	watch      *rules.Watch // over the rules
 	repairs    repairs
 	socket     net.Listener // operators'
+	page       *shown       // the web page and the metrics; nil: off
 	epochs     epochFile
 	writes     chan epochWrite // to be put on disk, in order
 	workers    []worker
+	senders    []*nfq.Sender
 	upstreams  int                          // connections to web servers, at most
 	access     map[string]*accesslog.Writer // by the file's path
 
@@ -111,6 +113,9 @@ func (n *node) build(ctx context.Context, undo *undoList) error {
 		return err
 	}
 	if err := n.preflight(); err != nil {
+		return err
+	}
+	if n.page, err = listenPage(n.cfg.Metrics, undo); err != nil {
 		return err
 	}
 	var flows int
@@ -178,7 +183,10 @@ func (n *node) run(ctx context.Context) error {
 		g.parts(part)
 	}
 	part(func(ctx context.Context) error {
-		return serveSocket(ctx, n.socket, answers{n.status, n.ledger, n.routes, n.resetRoutes, n.switchover, n.drain})
+		return n.page.serve(ctx, n.status, n.log)
+	})
+	part(func(ctx context.Context) error {
+		return serveSocket(ctx, n.socket, answers{n.status, n.ledger, n.routes, n.resetRoutes, n.flows, n.switchover, n.drain})
 	})
 	n.log.Info("node runs", "node", n.self.Name, "groups", groupNames(n.groups), "interface", n.iface, "gateway", n.gateway)
 	return all.Wait()

@@ -41,6 +41,9 @@ func (n *node) preflight() error {
 		err = portFree(gossip, true)
 	}
 	taken(err, "gossip_port", "gossip port", gossip)
+	if at, err := netip.ParseAddrPort(n.cfg.Metrics); err == nil {
+		taken(portFree(at, false), "metrics", "web page and metrics", at)
+	}
 	for _, g := range n.groups {
 		for _, v := range g.services {
 			s := v.cfg

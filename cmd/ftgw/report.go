@@ -8,13 +8,18 @@ import (
 	"time"
 
 	"github.com/ftgw/ftgw/config"
+	"github.com/ftgw/ftgw/proxy"
 	"github.com/ftgw/ftgw/replication/link"
+	"github.com/ftgw/ftgw/rewrite"
+	"github.com/ftgw/ftgw/state"
 	"github.com/ftgw/ftgw/takeover"
 )
 
-func (n *node) status() Status {
+func (n *node) status() state.Status {
 	kept := n.repairs.status()
-	s := Status{Node: n.self.Name, Version: version(), Config: digestText(n.cfg), Drops: n.drops(), Rules: &kept}
+	s := state.Status{Node: n.self.Name, Version: version(), Address: n.self.Address.String(), Started: n.started.Round(0), At: time.Now().Round(0),
+		Config: digestText(n.cfg), Rules: &kept, Services: []state.Service{}, ARP: n.arp.Counts(), Queues: n.queues()}
+	s.Accepted, s.Drops = n.verdicts()
 	if kept.Problem != "" {
 		s.Warnings = append(s.Warnings, "the rules are not in force: "+kept.Problem)
 	}
@@ -74,8 +79,8 @@ var peerStates = []string{"", "alive", "suspect", "dead"}
 
 // peerStatus is the worst that any group has to say of a node; of one that shares none with this
 // node, what gossip says.
-func (n *node) peerStatus(o config.Node) PeerStatus {
-	p := PeerStatus{Name: o.Name}
+func (n *node) peerStatus(o config.Node) state.Peer {
+	p := state.Peer{Name: o.Name, Address: o.Address.String()}
 	n.member(o.Name, func(g *group, i int) {
 		l := g.links[i].Status()
 		if state := g.peerState(i, l.Up); slices.Index(peerStates, state) > slices.Index(peerStates, p.State) {
@@ -85,6 +90,8 @@ func (n *node) peerStatus(o config.Node) PeerStatus {
 		if l.Up {
 			p.Session = l.At.String()
 		}
+		p.Sessions += l.Sessions
+		p.Dropped += l.Dropped
 		switch {
 		case p.Problem != "":
 		case !l.Up && l.Refusal != nil:
@@ -117,8 +124,8 @@ func (g *group) peerState(i int, up bool) string {
 }
 
 // witnessStatus is the worst that any group's connection to the witness shows.
-func (n *node) witnessStatus(w config.Node) (PeerStatus, []string) {
-	p := PeerStatus{Name: w.Name, State: "alive"}
+func (n *node) witnessStatus(w config.Node) (state.Peer, []string) {
+	p := state.Peer{Name: w.Name, Address: w.Address.String(), Witness: true, State: "alive"}
 	var without []string
 	wrong := ""
 	for _, g := range n.groups {
@@ -137,43 +144,69 @@ func (n *node) witnessStatus(w config.Node) (PeerStatus, []string) {
 		w.Name, orDash(wrong), strings.Join(slices.Compact(without), " or "))}
 }
 
-func (n *node) drops() map[string]uint64 {
-	m := n.data.drops()
+// verdicts counts what went on and what was dropped, by reason.
+func (n *node) verdicts() (accepted, dropped map[string]uint64) {
+	accepted, dropped = n.data.verdicts()
 	if r, err := n.rules.Drops(); err == nil {
 		for reason, count := range r {
-			m["rule-"+reason] += count
+			dropped["rule-"+reason] += count
 		}
+	}
+	for _, reason := range []string{"queue-full", "queue-socket-full", "queue-unanswered"} {
+		dropped[reason] = 0
 	}
 	for _, w := range n.workers {
 		q := w.queue.Stats()
-		m["queue-full"] += q.QueueFull
-		m["queue-socket-full"] += q.SocketFull
-		m["queue-unanswered"] += q.Unanswered
+		dropped["queue-full"] += q.QueueFull
+		dropped["queue-socket-full"] += q.SocketFull
+		dropped["queue-unanswered"] += q.Unanswered + q.Unfit + q.Malformed
 	}
-	n.logDrops(m)
-	if s := n.port.Strangers(); s > 0 {
-		m["session-stranger"] = s
+	for _, s := range n.senders {
+		dropped["send-lost"] += s.Stats().Lost
 	}
-	return m
+	n.logDrops(dropped)
+	dropped["session-stranger"] = n.port.Strangers()
+	return accepted, dropped
 }
 
-func (g *group) serviceStatus(v *service) ServiceStatus {
+func (n *node) queues() []state.Queue {
+	var all []state.Queue
+	for i, w := range n.workers {
+		q, direction := w.queue.Stats(), "out"
+		if w.in {
+			direction = "in"
+		}
+		all = append(all, state.Queue{Number: queueBase + uint16(i), Direction: direction, Packets: q.Packets,
+			Waiting: q.Waiting, Full: q.QueueFull, SocketFull: q.SocketFull})
+	}
+	return all
+}
+
+func (g *group) serviceStatus(v *service) state.Service {
 	st := g.dir.status.Load()
 	c, p := g.n.data.count(v.cfg.Advertised), v.proxy.Stats()
 	peer := g.nodes[st.Target].Name
-	s := ServiceStatus{Name: v.cfg.Name, Advertised: v.cfg.Advertised.String(), Role: st.Role.String(),
+	s := state.Service{Name: v.cfg.Name, Advertised: v.cfg.Advertised.String(), Nodes: v.cfg.Nodes, Role: st.Role.String(),
 		Mode: "simplex", Epoch: uint64(st.Epoch), Peer: peer, InSync: st.Paired && st.Mated && st.Session, Why: why(st),
-		Upstream: v.health.State().Verdict.String(), UpstreamWhy: v.health.State().Reason, LastTakeover: g.dir.record.lastTakeover(),
-		Flows: FlowCounts{Duplex: c.Duplex, Simplex: c.Simplex, Unprotected: p.Alone},
-		Exchanges: ExchangeCounts{Delivered: p.Delivered, Replayed: p.Replayed,
-			Reexecuted: p.Reexecuted, Moved: p.Moved, Unprotected: p.Unprotected, Failed: p.Failed},
-		Modes: ModeCounts{Logged: p.Delivered - p.SyncStatic - p.Static - p.Deferred, SyncStatic: p.SyncStatic, Static: p.Static,
+		Upstream: v.health.State().Verdict.String(), UpstreamWhy: v.health.State().Reason,
+		Flows: state.FlowCounts{Duplex: c.Duplex, Simplex: c.Simplex, Unprotected: p.Alone, Relayed: c.Relay, HalfOpen: c.HalfOpen, Closing: c.Closing},
+		Exchanges: state.ExchangeCounts{Delivered: p.Delivered, Replayed: p.Replayed, Reexecuted: p.Reexecuted,
+			Moved: p.Moved, Unprotected: p.Unprotected, Failed: p.Failed, Running: p.Inflight},
+		Modes: state.ModeCounts{Logged: p.Delivered - p.SyncStatic - p.Static - p.Deferred, SyncStatic: p.SyncStatic, Static: p.Static,
 			Deferred: p.Deferred, Unprotected: p.Unprotected,
 			Instead: p.Unlike, Mirrored: p.Mirrored, Differed: p.Differed},
+		IfDied:      forecast(st, c, p.Held, g.witness == nil || g.witness.Up()),
+		Replication: g.replicationStatus(v, p),
+		Web:         v.webServer(),
+		Bodies:      state.Bodies{Memory: p.Memory, OnDisk: p.OnDisk, Spilled: p.Filed, Failures: p.Spills},
+		Lease:       g.leaseStatus(),
+		Fenced:      g.fenced.Load(),
 	}
 	if st.Paired {
 		s.Mode = "duplex"
-		s.IfDied = Forecast{Survive: c.Duplex + c.Simplex, Lost: c.Relay, Reexecute: p.Held}
+	}
+	if s.Takeovers, s.Claims = g.dir.record.latest(); len(s.Takeovers) > 0 {
+		s.LastTakeover = &s.Takeovers[len(s.Takeovers)-1]
 	}
 	switch {
 	case st.Owner:
@@ -182,6 +215,52 @@ func (g *group) serviceStatus(v *service) ServiceStatus {
 		s.Owner = peer
 	}
 	return s
+}
+
+// forecast is what the peer's death now would mean: the connections that both hosts hold and those
+// that this one holds alone go on, those that the peer holds alone end. held are the connections with
+// a request that has no stored reply. Where this host may not claim, nothing goes on.
+func forecast(st *takeover.Status, c rewrite.Count, held int, mayClaim bool) state.Forecast {
+	switch st.Role {
+	case takeover.Sole: // the peer holds nothing
+		return state.Forecast{Survive: c.Duplex + c.Simplex}
+	case takeover.Primary, takeover.Backup:
+	default:
+		return state.Forecast{}
+	}
+	own, theirs := c.Duplex+c.Simplex, c.Relay+c.Elsewhere
+	if !mayClaim {
+		return state.Forecast{Lost: own + theirs}
+	}
+	return state.Forecast{Survive: own, Lost: theirs, Reexecute: held}
+}
+
+func (g *group) replicationStatus(v *service, p proxy.Stats) state.Replication {
+	r := state.Replication{Stored: v.stores.records.Load(), StoredBytes: v.stores.bytes.Load(),
+		StoreTime: v.stores.nanoseconds.Load() / 1000, Unstorable: p.Refused, Strangers: p.Unknown}
+	for _, l := range g.links {
+		if l == nil {
+			continue
+		}
+		b := l.Backlog(v.cfg.Advertised)
+		r.Unstored += b.Records
+		r.UnstoredBytes += b.Bytes
+		r.Lag = max(r.Lag, b.Age.Microseconds())
+	}
+	return r
+}
+
+func (v *service) webServer() state.WebServer {
+	h, p := v.health.Stats(), v.pool.Stats()
+	return state.WebServer{Checks: h.Checks, FailedChecks: h.Failed, Lent: p.Lent, Idle: p.Idle, Waiting: p.Waiting,
+		Connects: p.Dialled, Failed: p.Failed, Reused: p.Reused, Stale: p.Stale, Expired: p.Expired}
+}
+
+func (g *group) leaseStatus() state.Lease {
+	l := &g.leases
+	last := time.Duration(l.last.Load())
+	return state.Lease{Held: last > 0 && time.Since(g.n.started)-last < g.n.cfg.Timing.Lease,
+		Renewals: l.renewed.Load(), Failures: l.failed.Load()}
 }
 
 func why(st *takeover.Status) string {

@@ -12,6 +12,8 @@ import (
 	"strconv"
 	"syscall"
 	"time"
+
+	"github.com/ftgw/ftgw/state"
 )
 
 // socketMode lets the owner and the group of the socket in.
@@ -58,12 +60,14 @@ func listenSocket(path string) (net.Listener, error) {
 // answers are what operators can ask for. The functions are called from many goroutines and
 // return what is true at that instant.
 type answers struct {
-	status func() Status
+	status func() state.Status
 	ledger func(sinceTakeover bool, limit int) Ledger // nil: this node has none
 	routes func() Routes                              // nil: likewise
 	// reset gives routes of a service that are logged their mode back, on all nodes, and returns how many
 	// there were; an empty path means all of them.
 	reset func(service, path string) (int, error)
+	// flows lists connections; nil: this node has none. An error means that there is no such service.
+	flows func(service string, limit int) (state.Flows, error)
 	// switchover gives the voice of a service, or of the only group, to the peer and returns when
 	// it has it; nil: this node has none.
 	switchover func(ctx context.Context, service string) error
@@ -103,6 +107,19 @@ func serveSocket(ctx context.Context, l net.Listener, a answers) error {
 			return
 		}
 		writeJSON(w, RoutesReset{n})
+	})
+	mux.HandleFunc("GET /flows", func(w http.ResponseWriter, r *http.Request) {
+		if a.flows == nil {
+			http.Error(w, "a witness has no connections: ask a node that serves", http.StatusNotFound)
+			return
+		}
+		limit, _ := strconv.Atoi(r.URL.Query().Get("limit")) // 0, all, where it is none
+		l, err := a.flows(r.URL.Query().Get("service"), max(0, limit))
+		if err != nil {
+			http.Error(w, err.Error(), http.StatusNotFound)
+			return
+		}
+		writeJSON(w, l)
 	})
 	mux.HandleFunc("POST /switchover", func(w http.ResponseWriter, r *http.Request) {
 		a.handOver(w, a.switchover != nil, func() error { return a.switchover(r.Context(), r.URL.Query().Get("service")) })

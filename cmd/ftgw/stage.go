@@ -119,9 +119,23 @@ func (g *group) Gate(open bool) {
 		if open {
 			change = g.n.rules.Renew
 		}
-		if err := change(a); err != nil {
+		err := change(a)
+		g.leases.note(open, err, time.Since(g.n.started))
+		if err != nil {
 			g.log.Error("cannot change the lease", "address", a, "open", open, "error", err)
 		}
+	}
+}
+
+func (l *leases) note(open bool, err error, now time.Duration) {
+	switch {
+	case err != nil:
+		l.failed.Add(1)
+	case open:
+		l.renewed.Add(1)
+		l.last.Store(int64(now))
+	default:
+		l.last.Store(0)
 	}
 }
 
@@ -156,6 +170,7 @@ func (g *group) Duplex(speaker bool) {
 // Fence kills the flows without a word to the clients: the packet layer forgets them first, so
 // that the sockets' RSTs are of no known flow.
 func (g *group) Fence() {
+	g.fenced.Add(1)
 	flows := 0
 	for _, v := range g.services {
 		flows += g.n.data.fence(v.cfg.Advertised)

@@ -15,6 +15,8 @@ import (
 	"time"
 
 	"github.com/spf13/cobra"
+
+	"github.com/ftgw/ftgw/state"
 )
 
 // handOverFlags are the flags of switchover and drain.
@@ -120,31 +122,31 @@ func (f *handOverFlags) run(cmd *cobra.Command, what string, query url.Values, d
 }
 
 // askNode asks the node at the socket and waits until it is done.
-func askNode(ctx context.Context, socket, what string, query url.Values) (Status, error) {
+func askNode(ctx context.Context, socket, what string, query url.Values) (state.Status, error) {
 	req, err := http.NewRequestWithContext(ctx, http.MethodPost, "http://ftgw/"+what+"?"+query.Encode(), nil)
 	if err != nil {
-		return Status{}, err
+		return state.Status{}, err
 	}
 	client := socketClient(socket)
 	client.Timeout = 0 // ctx bounds it
 	resp, err := client.Do(req)
 	if errors.Is(err, syscall.ECONNREFUSED) || errors.Is(err, syscall.ENOENT) {
-		return Status{}, codedError{exitNoReply, fmt.Errorf("no ftgw answers at %s (is it running? see ftgw run)", socket)}
+		return state.Status{}, codedError{exitNoReply, fmt.Errorf("no ftgw answers at %s (is it running? see ftgw run)", socket)}
 	}
 	if err != nil {
-		return Status{}, fmt.Errorf("%s: %w (what has moved stays moved; ask again)", what, err)
+		return state.Status{}, fmt.Errorf("%s: %w (what has moved stays moved; ask again)", what, err)
 	}
 	defer resp.Body.Close()
 	text, err := io.ReadAll(io.LimitReader(resp.Body, maxAnswer))
 	if err == nil && resp.StatusCode != http.StatusOK {
 		err = errors.New(strings.TrimSpace(string(text)))
 	}
-	var s Status
+	var s state.Status
 	if err == nil {
 		err = json.Unmarshal(text, &s)
 	}
 	if err != nil {
-		return Status{}, fmt.Errorf("%s: %w", what, err)
+		return state.Status{}, fmt.Errorf("%s: %w", what, err)
 	}
 	return s, nil
 }

@@ -19,28 +19,36 @@ import (
 	"github.com/ftgw/ftgw/config"
 	"github.com/ftgw/ftgw/membership"
 	"github.com/ftgw/ftgw/replication"
+	"github.com/ftgw/ftgw/state"
 	"github.com/ftgw/ftgw/takeover"
 	"github.com/ftgw/ftgw/witness"
 )
 
 // witnessNode is a node that serves nothing and grants claims.
 type witnessNode struct {
-	cfg    *config.Config
-	boot   takeover.Boot
-	grants grantFile
-	server *witness.Server
-	log    *slog.Logger
+	cfg     *config.Config
+	boot    takeover.Boot
+	grants  grantFile
+	server  *witness.Server
+	log     *slog.Logger
+	started time.Time
 }
 
 // runWitness grants claims until ctx ends.
 func runWitness(ctx context.Context, cfg *config.Config, log *slog.Logger) error {
-	w := &witnessNode{cfg: cfg, log: log}
+	w := &witnessNode{cfg: cfg, log: log, started: time.Now().Round(0)}
 	rand.Read(w.boot[:])
 	socket, err := listenSocket(cfg.Socket) // first: another ftgw may be there
 	if err != nil {
 		return err
 	}
 	defer socket.Close()
+	var undo undoList
+	defer undo.run(log)
+	page, err := listenPage(cfg.Metrics, &undo)
+	if err != nil {
+		return err
+	}
 	secret, err := config.ReadSecret(cfg.SecretFile)
 	if err != nil {
 		return err
@@ -72,6 +80,7 @@ func runWitness(ctx context.Context, cfg *config.Config, log *slog.Logger) error
 	g.Go(func() error { return w.server.Run(ctx) })
 	g.Go(func() error { return gossip.Run(ctx) })
 	g.Go(func() error { return serveSocket(ctx, socket, answers{status: w.status}) })
+	g.Go(func() error { return page.serve(ctx, w.status, log) })
 	log.Info("witness runs", "node", cfg.Name, "groups", slices.Sorted(maps.Keys(groups)))
 	return g.Wait()
 }
@@ -81,23 +90,23 @@ func (w *witnessNode) hello() replication.Hello {
 }
 
 // status has a line for each service, with the epoch that was granted last.
-func (w *witnessNode) status() Status {
-	s := Status{Node: w.cfg.Name, Version: version(), Config: digestText(w.cfg)}
+func (w *witnessNode) status() state.Status {
+	s := state.Status{Node: w.cfg.Name, Version: version(), Config: digestText(w.cfg), Address: w.cfg.Self().Address.String(), Started: w.started, At: time.Now().Round(0)}
 	for _, n := range w.cfg.Nodes {
 		if n.Witness {
 			continue
 		}
-		state := "alive"
+		is := "alive"
 		for _, g := range w.cfg.GroupsOf(n.Name) {
-			if state == "alive" && !w.server.Connected(g.Name, n.Name) {
-				state = "dead"
+			if is == "alive" && !w.server.Connected(g.Name, n.Name) {
+				is = "dead"
 				s.Warnings = append(s.Warnings, fmt.Sprintf("node %s is not connected to this witness: it cannot claim until it is", n.Name))
 			}
 		}
-		s.Peers = append(s.Peers, PeerStatus{Name: n.Name, State: state})
+		s.Peers = append(s.Peers, state.Peer{Name: n.Name, Address: n.Address.String(), State: is})
 	}
 	for _, v := range w.cfg.Services {
-		s.Services = append(s.Services, ServiceStatus{Name: v.Name, Advertised: v.Advertised.String(), Role: "witness",
+		s.Services = append(s.Services, state.Service{Name: v.Name, Advertised: v.Advertised.String(), Nodes: v.Nodes, Role: "witness",
 			Epoch: uint64(w.server.Grant(v.Group()).Epoch)})
 	}
 	return s

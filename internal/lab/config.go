@@ -60,7 +60,7 @@ func (l *Lab) WriteConfig(c Config) error {
 
 func (l *Lab) configText(h *Host, c Config, secret string) string {
 	var b strings.Builder
-	fmt.Fprintf(&b, "secret_file = %q\nsocket = %q\nstate_dir = %q\nmetrics = \"\"\n%s\n",
+	fmt.Fprintf(&b, "secret_file = %q\nsocket = %q\nstate_dir = %q\n%s\n",
 		secret, h.Socket(), h.StateDir(), c.Top)
 	for _, n := range l.Hosts() {
 		if n == l.Witness && !c.Witness {

@@ -70,7 +70,15 @@ type ServiceStatus struct {
 		Mirrored   uint64 `json:"mirrored"`
 		Differed   uint64 `json:"mirrored_not"`
 	} `json:"exchanges_by_mode"`
+	IfDied       Forecast  `json:"if_peer_died_now"`
 	LastTakeover *Takeover `json:"last_takeover"` // nil: this node has claimed nothing yet
+}
+
+// Forecast is what a node says that its peer's death would mean now.
+type Forecast struct {
+	Survive   int `json:"survive"`
+	Lost      int `json:"lost"`
+	Reexecute int `json:"reexecute"`
 }
 
 // Takeover is what a node did when it claimed the address, step by step.
