@@ -119,6 +119,7 @@ func refusals() []refusal {
 		{name: "taken session port", change: taken("tcp4", "0.0.0.0:7950"), code: 1, says: []string{"session port 192.0.2.11:7950", "address already in use", "session_port"}},
 		{name: "taken gossip port", change: taken("tcp4", "192.0.2.11:7946"), code: 1, says: []string{"gossip port 192.0.2.11:7946", "gossip_port"}},
 		{name: "taken gossip port, UDP", change: taken("udp4", "0.0.0.0:7946"), code: 1, says: []string{"gossip port 192.0.2.11:7946", "gossip_port"}},
+		{name: "taken metrics port", change: taken("tcp4", "127.0.0.1:9901"), code: 1, says: []string{"web page and metrics 127.0.0.1:9901", "set metrics"}},
 		{name: "taken forwarding port", change: taken("tcp4", "0.0.0.0:20080"), code: 1, says: []string{"forwarding port 192.0.2.11:20080", "set forward"}},
 		{name: "taken queue", code: 1, rules: true, says: []string{"queue 26200", "another"},
 			change: func(t *testing.T, x *cluster, text string) string {
