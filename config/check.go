@@ -13,6 +13,7 @@ import (
 // check notes every mistake that a well-formed file can still hold.
 func check(f *findings, c *Config) {
 	checkPaths(f, c)
+	checkLog(f, c)
 	checkNodes(f, c)
 	checkSelf(f, c)
 	checkServices(f, c)
@@ -37,6 +38,15 @@ func checkPaths(f *findings, c *Config) {
 	}
 	if _, err := netip.ParseAddrPort(c.Metrics); err != nil && c.Metrics != "" {
 		f.add("metrics", `write it as in "127.0.0.1:9901", or "" for none`, "%q is not an IP address and a port", c.Metrics)
+	}
+}
+
+func checkLog(f *findings, c *Config) {
+	if !slices.Contains([]string{"debug", "info", "warn", "error"}, c.LogLevel) && !f.has("log_level") {
+		f.add("log_level", "write debug, info, warn or error", "%q is no level", c.LogLevel)
+	}
+	if !slices.Contains([]string{"text", "json"}, c.LogFormat) && !f.has("log_format") {
+		f.add("log_format", "write text or json", "%q is no format", c.LogFormat)
 	}
 }
 
@@ -181,7 +191,7 @@ func checkTiming(f *findings, t Timing) {
 	}{
 		{"heartbeat", t.Heartbeat}, {"suspect_after", t.SuspectAfter}, {"probe_every", t.ProbeEvery},
 		{"hang_timeout", t.HangTimeout}, {"lease", t.Lease}, {"start_wait", t.StartWait},
-		{"fence_timeout", t.FenceTimeout}, {"confirm_timeout", t.ConfirmTimeout}, {"gossip_probe", t.GossipProbe},
+		{"fence_timeout", t.FenceTimeout}, {"hook_timeout", t.HookTimeout}, {"confirm_timeout", t.ConfirmTimeout}, {"gossip_probe", t.GossipProbe},
 		{"gossip_timeout", t.GossipTimeout}, {"rejoin_every", t.RejoinEvery},
 	}
 	if t.TurnOver < 0 || t.TurnOver > time.Hour {

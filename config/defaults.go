@@ -13,6 +13,8 @@ func Default() Config {
 		Socket:      "/run/ftgw/ftgw.sock",
 		StateDir:    "/var/lib/ftgw",
 		Metrics:     "127.0.0.1:9901",
+		LogLevel:    "info",
+		LogFormat:   "text",
 		SessionPort: 7950,
 		GossipPort:  7946,
 		Timing: Timing{
@@ -24,6 +26,7 @@ func Default() Config {
 			Lease:          300 * time.Millisecond,
 			StartWait:      5 * time.Second,
 			FenceTimeout:   30 * time.Second,
+			HookTimeout:    30 * time.Second,
 			ConfirmTimeout: time.Second,
 			GossipProbe:    25 * time.Millisecond,
 			GossipTimeout:  10 * time.Millisecond,

@@ -1,42 +1,43 @@
 package config
 
 import (
-	"cmp"
 	"crypto/sha256"
-	"encoding/json"
-	"reflect"
+	"encoding/binary"
+	"fmt"
 	"slices"
 )
 
 // digestVersion begins what is hashed, so that two versions that read a file differently
 // never take it for the same.
-const digestVersion = "ftgw config 1\n"
+const digestVersion = "ftgw config 2\n"
 
-// Digest is a hash of what the file means to the whole cluster: local keys are left out, the
-// defaults filled in, and services and routes ordered by name. Nodes whose digests differ
-// are not in sync.
+// Digest is a hash of what the nodes of a cluster must have alike to be a pair: all keys but the
+// local ones and those that a reload changes, with the defaults filled in. Nodes whose digests
+// differ refuse each other.
 func (c *Config) Digest() [32]byte {
-	shared := *c
-	v := reflect.ValueOf(&shared).Elem()
-	for i := range v.NumField() {
-		if v.Type().Field(i).Tag.Get("local") == "true" {
-			v.Field(i).SetZero()
+	return c.hash(func(l leaf) bool { return !l.live && !l.local })
+}
+
+// Settings is a hash of what a reload changes, but for local keys. It should be alike on all nodes
+// and may differ for a while; it is never 0.
+func (c *Config) Settings() uint64 {
+	sum := c.hash(func(l leaf) bool { return l.live && !l.local })
+	return max(1, binary.BigEndian.Uint64(sum[:]))
+}
+
+// hash is independent of the order of services and routes in the file.
+func (c *Config) hash(counts func(leaf) bool) [32]byte {
+	var lines []string
+	for _, l := range c.leaves() {
+		if counts(l) {
+			lines = append(lines, fmt.Sprintf("%q = %q\n", l.key, l.value))
 		}
 	}
-	shared.Services = slices.Clone(c.Services)
-	slices.SortFunc(shared.Services, func(a, b Service) int { return cmp.Compare(a.Name, b.Name) })
-	for i := range shared.Services {
-		s := &shared.Services[i]
-		s.Routes = append([]Route{}, s.Routes...)
-		for j := range s.Routes {
-			s.Routes[j].Methods = append([]string{}, s.Routes[j].Methods...)
-			slices.Sort(s.Routes[j].Methods)
-		}
-		slices.SortFunc(s.Routes, func(a, b Route) int { return cmp.Compare(a.String(), b.String()) })
+	slices.Sort(lines)
+	h := sha256.New()
+	h.Write([]byte(digestVersion))
+	for _, line := range lines {
+		h.Write([]byte(line))
 	}
-	text, err := json.Marshal(shared)
-	if err != nil {
-		panic("config: the types of Config always marshal: " + err.Error())
-	}
-	return sha256.Sum256(append([]byte(digestVersion), text...))
+	return [32]byte(h.Sum(nil))
 }
