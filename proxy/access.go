@@ -18,7 +18,7 @@ import (
 // tell tells of the executor's exchange, which has ended. r is nil where the request was malformed.
 func (x *executor) tell(r *request) {
 	s, row := x.flow.s, &x.row
-	if s.cfg.Access == nil || row.outcome == Moved || row.outcome == Silenced && x.success != Unprotected {
+	if s.cfg().Access == nil || row.outcome == Moved || row.outcome == Silenced && x.success != Unprotected {
 		return
 	}
 	e := accesslog.Entry{Time: row.began, Client: row.flow.Client, Status: int(row.status), Bytes: x.payload,
@@ -34,7 +34,7 @@ func (x *executor) tell(r *request) {
 	if x.asked > 0 && e.Transaction == "" {
 		e.Transaction = transactionID(row.flow, row.index)
 	}
-	s.cfg.Access(&e)
+	s.cfg().Access(&e)
 }
 
 // replayed counts and tells of a stored reply that is finished here, of which the ledger knows by
@@ -42,7 +42,7 @@ func (x *executor) tell(r *request) {
 func (f *flow) replayed(ticket uint64) {
 	f.s.count.replayed.Add(1)
 	row, ok := f.s.ledger.replayed(ticket, time.Now())
-	if !ok || f.s.cfg.Access == nil {
+	if !ok || f.s.cfg().Access == nil {
 		return
 	}
 	e := accesslog.Entry{Time: row.began, Client: row.flow.Client, Status: int(row.status), Bytes: row.payload,
@@ -52,7 +52,7 @@ func (f *flow) replayed(ticket uint64) {
 	if key := string(row.key.text[:row.key.n]); key != "" {
 		e.Transaction = key
 	}
-	f.s.cfg.Access(&e)
+	f.s.cfg().Access(&e)
 }
 
 // payload returns how much of a stored reply is its body. Of one that came in parts, so many bytes

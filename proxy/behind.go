@@ -66,19 +66,21 @@ func (x *executor) outrun(rec Record, w *wire) error {
 	select {
 	case b.slots <- struct{}{}:
 	case <-x.ctx.Done():
+		x.flow.s.behind.Add(-1)
 		w.free()
 		return x.silenced(rec, x.ctx.Err())
 	}
 	answered, written := make(chan struct{}), make(chan struct{})
 	ctx, route := x.ctx, x.route
 	x.lag(nil, func() error { return x.flow.s.reconcile(ctx, rec, w, route) }, func() {
+		x.flow.s.behind.Add(-1)
 		close(answered)
 		<-written
 		w.free()
 		<-b.slots
 	})
 	defer close(written)
-	if !x.flow.s.cfg.MayOutrun() {
+	if !x.cfg.MayOutrun() {
 		<-answered
 		if err := b.last.err; err != nil {
 			return x.silenced(rec, err)
@@ -91,6 +93,23 @@ func (x *executor) outrun(rec Record, w *wire) error {
 	x.flow.s.count.static.Add(1)
 	return nil
 }
+
+// mayOutrun reports whether a reply may go out before the peer has it; it then counts as behind.
+func (x *executor) mayOutrun() bool {
+	s := x.flow.s
+	s.behind.Add(1) // first: who knows of other settings and sees none behind will find none later
+	if s.mayLean(x.cfg) {
+		return true
+	}
+	s.behind.Add(-1)
+	return false
+}
+
+// mayLean reports whether the peer does with a request what these settings say.
+func (s *Server) mayLean(cfg *settings) bool { return cfg == s.cfg() && cfg.Agreed() }
+
+// Behind returns how many replies are out that the peer may not have yet.
+func (s *Server) Behind() int { return int(s.behind.Load()) }
 
 // mayBeOut reports whether a reply to r may have gone out from a host that was lost, though nothing of it
 // is stored here: it was static, and the request came before the takeover. The client may have it, so
@@ -108,8 +127,8 @@ func (x *executor) mayBeOut(r *request) bool {
 func (x *executor) astray(why error) error {
 	x.row.outcome = Truncated
 	x.flow.s.count.failed.Add(1)
-	x.flow.s.cfg.Log.Warn("a static reply may have gone out from the lost host and cannot be made here; resetting the connection",
-		"upstream", x.flow.s.cfg.Upstream, "flow", x.flow.id, "index", x.index, "err", why)
+	x.cfg.Log.Warn("a static reply may have gone out from the lost host and cannot be made here; resetting the connection",
+		"upstream", x.cfg.Upstream, "flow", x.flow.id, "index", x.index, "err", why)
 	x.flow.s.flows.Reset(x.flow.id)
 	return errDropped
 }

@@ -254,7 +254,7 @@ func TestStaticDiffers(t *testing.T) {
 				t.Errorf("%+v", st)
 			}
 			for _, h := range []*host{executor, standby} {
-				mode, _ := h.inForce("GET", "/static/x")
+				mode, _ := h.cfg().inForce("GET", "/static/x")
 				r := h.Routes()
 				if (mode == config.Logged) != tt.demoted || (r[0].Demoted != nil) != tt.demoted || r[1].Demoted != nil || told.Load() != map[bool]int64{true: 2}[tt.demoted] {
 					t.Errorf("%s, %+v, told %d times", mode, r, told.Load())
@@ -262,7 +262,7 @@ func TestStaticDiffers(t *testing.T) {
 				if h.ResetRoute(1) || h.ResetRoute(7) || h.ResetRoute(0) != tt.demoted {
 					t.Error("another route was reset than the one")
 				}
-				if mode, _ := h.inForce("GET", "/static/x"); mode != config.Static {
+				if mode, _ := h.cfg().inForce("GET", "/static/x"); mode != config.Static {
 					t.Errorf("reset, it is %s", mode)
 				}
 			}

@@ -27,7 +27,7 @@ func (f *flow) closing(ctx context.Context, total uint64, eof bool) {
 	buf := f.s.depot.pool.getLarge()
 	defer f.s.depot.pool.putLarge(buf)
 	budget, queued := int64(maxDrain), outQueue(f.conn)
-	quiet := f.s.cfg.DrainTimeout
+	quiet := f.s.cfg().DrainTimeout
 	for last := time.Now().Add(drainPatience * quiet); ctx.Err() == nil && time.Now().Before(last); {
 		f.conn.SetReadDeadline(time.Now().Add(quiet))
 		n, err := f.conn.Read(buf)

@@ -93,6 +93,9 @@ type Config struct {
 	// MayOutrun is asked when a reply in mode config.Static is about to go out: whether the peer surely has
 	// not claimed yet. If not, the reply waits for the peer's answer. Default: always true. It must not block.
 	MayOutrun func() bool
+	// Agreed is asked whether the peer is known to have the same settings, as it had when it last spoke. While it
+	// has not, replies in mode config.SyncStatic and config.Static are stored. Default: always.
+	Agreed func() bool
 	// AgreeWithin is how long a reply in mode config.SyncStatic waits for the peer's before it is stored instead;
 	// default 250 ms.
 	AgreeWithin time.Duration
@@ -156,6 +159,9 @@ func (c Config) withDefaults() Config {
 	}
 	if c.Demoted == nil {
 		c.Demoted = func(int) {}
+	}
+	if c.Agreed == nil {
+		c.Agreed = func() bool { return true }
 	}
 	if c.Epoch == nil {
 		c.Epoch = func() uint64 { return 0 }

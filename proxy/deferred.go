@@ -66,7 +66,7 @@ func (x *executor) deferring(r *request, p *response, framing int64) bool {
 	}
 	s := x.flow.s
 	s.count.deferring.Add(1) // before it is asked: who forbids it then looks at the number
-	if !s.cfg.MayDefer(x.flow.id) {
+	if !s.cfg().MayDefer(x.flow.id) {
 		s.count.deferring.Add(-1)
 		return false
 	}
@@ -139,7 +139,7 @@ func (f *flow) acknowledged(ctx context.Context, to uint64, look <-chan struct{}
 			return errDropped
 		case info.Bytes_acked > last:
 			last, since = info.Bytes_acked, time.Now()
-		case time.Since(since) > f.s.cfg.WriteTimeout:
+		case time.Since(since) > f.s.cfg().WriteTimeout:
 			return errDropped
 		}
 		select {

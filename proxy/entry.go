@@ -65,7 +65,7 @@ func (l *ledger) keep(f *flow, rec stored) {
 	if r.status = f.released.status; r.status == 0 {
 		r.status = statusOf(rec.body.first(len("HTTP/1.1 200")))
 	}
-	if f.s.cfg.Access != nil {
+	if f.s.cfg().Access != nil {
 		r.payload = rec.payload(f.released.bytes)
 	}
 	f.released = released{}

@@ -24,6 +24,8 @@ var (
 // connection's goroutine.
 type executor struct {
 	ctx  context.Context
+	cfg  *settings // of the exchange
+	then *settings // of the takeover; nil: there was none
 	flow *flow
 	src  *source
 	br   *bufio.Reader
@@ -61,14 +63,15 @@ type executor struct {
 func newExecutor(ctx context.Context, f *flow) *executor {
 	f.mu.Lock()
 	defer f.mu.Unlock()
-	x := &executor{ctx: ctx, flow: f, src: newSource(f), index: f.out.index, first: f.promoted || f.heir, mark: f.mark}
+	x := &executor{ctx: ctx, cfg: f.s.cfg(), then: f.then, flow: f, src: newSource(f), index: f.out.index, first: f.promoted || f.heir, mark: f.mark}
+	f.then = nil
 	x.br = bufio.NewReaderSize(x.src, 4<<10)
 	x.interim.stored = f.out.interims
 	if x.prefix = f.prefix; x.prefix != nil {
 		x.parts = x.prefix.parts
 	}
 	f.prefix = nil
-	if f.promoted && f.s.cfg.Shadow {
+	if f.promoted && x.then.Shadow {
 		x.doubt = max(f.mark, tcpInfo(f.conn).Bytes_received)
 	}
 	x.resume()
@@ -140,11 +143,11 @@ func (x *executor) answer(r *request) error {
 	c := &x.flow.s.count
 	c.inflight.Add(1)
 	defer c.inflight.Add(-1)
-	if x.flow.s.cfg.Permit(x.ctx) != nil {
+	if x.cfg.Permit(x.ctx) != nil {
 		return errDropped
 	}
 	out := x.mayBeOut(r)
-	r.close = r.close || !out && x.flow.s.cfg.TurnOver(x.flow.id)
+	r.close = r.close || !out && x.cfg.TurnOver(x.flow.id)
 	end := x.offset()
 	attempt, success := x.attempt(end, out)
 	x.enter(r, attempt, Here, success)
@@ -198,7 +201,7 @@ func (x *executor) deliver(w *wire, requestEnd uint64) error {
 	x.payload += w.carries()
 	crashpoint.Here(crashpoint.ReplyMade)
 	switch {
-	case x.row.mode == config.Static && w.bare > 0:
+	case x.row.mode == config.Static && w.bare > 0 && x.mayOutrun():
 		return x.outrun(rec, w)
 	case x.row.mode == config.Static, x.row.mode == config.Deferred && !x.prefix.deferred():
 		x.row.mode = config.Logged
@@ -251,7 +254,7 @@ func (x *executor) store(rec Record, body io.ReaderAt) error {
 // silenced ends the exchange and its flow: the record could not be stored.
 func (x *executor) silenced(rec Record, err error) error {
 	if x.ctx.Err() == nil {
-		x.flow.s.cfg.Log.Info("a reply may not go out; dropping the flow", "flow", x.flow.id, "index", rec.Index, "err", err)
+		x.cfg.Log.Info("a reply may not go out; dropping the flow", "flow", x.flow.id, "index", rec.Index, "err", err)
 	}
 	x.row.outcome = Silenced
 	return errDropped
@@ -260,7 +263,6 @@ func (x *executor) silenced(rec Record, err error) error {
 // read reads a whole request. Errors are a *fault (with the request as far as it is known),
 // errQuiet or errDropped.
 func (x *executor) read() (*request, error) {
-	cfg := &x.flow.s.cfg
 	if err := x.await(); err != nil {
 		if errors.Is(err, errYield) {
 			return nil, err
@@ -271,6 +273,8 @@ func (x *executor) read() (*request, error) {
 		return nil, x.classify(err)
 	}
 	x.start = x.offset()
+	x.settle()
+	cfg := x.cfg
 	x.src.deadline = time.Now().Add(cfg.HeaderTimeout)
 	var err error
 	if x.head, err = readHead(x.br, x.head[:0], cfg.MaxLine, cfg.MaxHeader); err != nil {
@@ -295,11 +299,20 @@ func (x *executor) read() (*request, error) {
 			return nil, err
 		}
 	}
-	if err := readBody(x.br, r, &x.flow.s.depot, cfg); err != nil {
+	if err := readBody(x.br, r, &x.flow.s.depot, &cfg.Config); err != nil {
 		r.free()
 		return r, x.classify(err)
 	}
 	return r, nil
+}
+
+// settle chooses the settings of the exchange: the present ones, or those of the takeover where the lost
+// host may have begun with it.
+func (x *executor) settle() {
+	x.cfg = x.flow.s.cfg()
+	if x.then != nil && x.inherited() {
+		x.cfg = x.then
+	}
 }
 
 // classify says what an error while reading a request means.
@@ -309,7 +322,7 @@ func (x *executor) classify(err error) error {
 	case errors.As(err, &f):
 		return f
 	case errors.Is(err, errSpill):
-		x.flow.s.cfg.Log.Error("cannot keep a request's body", "flow", x.flow.id, "err", err)
+		x.cfg.Log.Error("cannot keep a request's body", "flow", x.flow.id, "err", err)
 		x.flow.s.count.failed.Add(1)
 		return noSpace
 	case isTimeout(err):

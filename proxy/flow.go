@@ -39,7 +39,10 @@ type flow struct {
 	mark        uint64   // bytes of the client's stream in this kernel when promoted
 	released    released // parts of the next reply, for the ledger
 
-	shadow *shadow // nil unless the service has routes for it
+	then *settings // the settings when it was promoted: what the lost host had begun it did by these
+
+	next   place   // the first exchange without a reply here
+	shadow *shadow // nil until the service has routes for it
 
 	prefix *prefix // of the next reply; belongs to the flow's goroutine
 	client outlet  // likewise
@@ -52,8 +55,8 @@ type flow struct {
 func (s *Server) newFlow(id rewrite.FlowID) *flow {
 	f := &flow{s: s, id: id, born: time.Now(), wake: make(chan struct{}, 1), held: held{depot: &s.depot}}
 	f.client.flow = f
-	if s.cfg.Shadow {
-		f.shadow = &shadow{flow: f, wake: make(chan struct{}, 1)}
+	if s.cfg().Shadow {
+		f.shadow = newShadow(f)
 	}
 	return f
 }
@@ -89,7 +92,7 @@ func (f *flow) promote() bool {
 	if f.promoted || f.duty == Executor {
 		return false
 	}
-	f.promoted, f.mark = true, f.held.end
+	f.promoted, f.mark, f.then = true, f.held.end, f.s.cfg()
 	return true
 }
 

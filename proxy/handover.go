@@ -132,11 +132,11 @@ func (x *executor) give(kind replication.RecordKind, p *pending) ending {
 	f.duty, f.pending = Standby, p
 	f.out.index, f.out.interims, f.out.parts = x.index, 0, 0
 	f.out.turn++
-	f.shadow.restart(x.index, rest.start)
+	f.next = place{x.index, rest.start}
 	rec := Record{RecordKey: x.key(kind), RequestEnd: rest.start}
 	rec.Interim = f.out.turn
 	if p != nil {
-		f.shadow.restart(x.index+1, rest.start)
+		f.next.index++
 		rec.RequestEnd, rec.Attempt = p.start, p.tried
 		f.out.interims = max(x.interim.next, x.interim.stored)
 	}

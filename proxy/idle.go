@@ -24,12 +24,13 @@ func (x *executor) await() error {
 	if x.br.Buffered() > 0 {
 		return nil
 	}
-	f, cfg := x.flow, &x.flow.s.cfg
+	f := x.flow
 	x.src.idle()
 	begin := time.Now()
 	f.idleness.set(true)
 	defer f.idleness.set(false)
 	for {
+		cfg := f.s.cfg()
 		limit := cfg.IdleTimeout
 		if cfg.TurnOver(f.id) {
 			limit = min(limit, cfg.TurnOverIdle)
@@ -51,7 +52,7 @@ func (s *Server) TurnOver() {
 	s.mu.Lock()
 	defer s.mu.Unlock()
 	for id, f := range s.table {
-		if f.conn != nil && s.cfg.TurnOver(id) {
+		if f.conn != nil && s.cfg().TurnOver(id) {
 			f.nudge()
 		}
 	}

@@ -26,7 +26,7 @@ func (x *executor) sendInterim(p *response, passed bool) error {
 		}
 	}
 	if passed {
-		writeVia(&head, x.flow.s.cfg.Via, p.minor)
+		writeVia(&head, x.cfg.Via, p.minor)
 	}
 	head.WriteString("\r\n")
 	rec := Record{RecordKey: x.key(replication.KindInterim), Size: int64(head.Len())}

@@ -18,13 +18,16 @@ func (h *shadow) judge(c *claim, own *mirrored) error {
 	if why == nil && c.RequestEnd != own.end {
 		why = errors.New("the request ends elsewhere")
 	}
+	if why == nil && own.cfg != f.s.cfg() {
+		why = errors.New("the settings have changed since it was made here")
+	}
 	none := why != nil
 	if !none {
 		why = own.differs(&c.likeness)
 	}
 	if why != nil {
 		if n := f.s.count.differed.Add(1); n&(n-1) == 0 { // fewer and fewer of them
-			f.s.cfg.Log.Warn("a reply is not as the peer made it; it is stored instead",
+			f.s.cfg().Log.Warn("a reply is not as the peer made it; it is stored instead",
 				"flow", f.id, "index", c.Index, "mode", own.mode, "why", why, "so_far", n)
 		}
 		if none {

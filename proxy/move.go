@@ -48,7 +48,7 @@ func (p *pending) free() {
 // moves reports whether an exchange that ended with f goes to the peer now. The request is then
 // no longer the caller's.
 func (x *executor) moves(r *request, f *fault) bool {
-	if !f.upstream || x.was.moved || !x.flow.s.cfg.MayMove(x.flow.id) {
+	if !f.upstream || x.was.moved || !x.cfg.MayMove(x.flow.id) {
 		return false
 	}
 	kept := *r
@@ -60,7 +60,7 @@ func (x *executor) moves(r *request, f *fault) bool {
 // move gives the flow to the peer, from the first byte of the request under way on.
 func (x *executor) move() ending {
 	p := x.moving
-	x.flow.s.cfg.Log.Info("the peer executes what the upstream failed", "flow", x.flow.id, "index", x.index)
+	x.cfg.Log.Info("the peer executes what the upstream failed", "flow", x.flow.id, "index", x.index)
 	return x.give(replication.KindMove, p)
 }
 
@@ -85,6 +85,7 @@ func (x *executor) resume() {
 func (x *executor) next() (*request, error) {
 	if p := x.pending; p != nil {
 		x.start = p.start
+		x.settle()
 		return p.request, nil
 	}
 	return x.read()

@@ -219,7 +219,7 @@ func TestDoesNotMove(t *testing.T) {
 		t.Run(name, func(t *testing.T) {
 			a, b := newMovers(t, refused, refused)
 			failed := 0
-			a.cfg.UpstreamFailed = func(error) { failed++ }
+			a.cfg().UpstreamFailed = func(error) { failed++ }
 			// A reply of a lone host need not be stored.
 			a.Server.log = logFunc(func(r Record, store func() error) error {
 				if r.Kind == replication.KindMove {
@@ -228,7 +228,7 @@ func TestDoesNotMove(t *testing.T) {
 				return nil
 			}).over(a.link)
 			if name == "may not" {
-				a.cfg.MayMove = func(rewrite.FlowID) bool { return false }
+				a.cfg().MayMove = func(rewrite.FlowID) bool { return false }
 			}
 			c, id := a.dial(t)
 			other, _ := b.dial(t, id)

@@ -26,7 +26,7 @@ func transactionID(id rewrite.FlowID, index uint64) string {
 // outgoing writes the head of the upstream's request: the client's fields as they were spelt and
 // in their order, without those of the client's hop, then what is added here.
 func (x *executor) outgoing(head *bytes.Buffer, r *request, attempt uint8) {
-	cfg := &x.flow.s.cfg
+	cfg := x.cfg
 	host := x.hostOf(r)
 	writeLine(head, r.method, " ", r.target, " HTTP/1.1\r\nHost: ", host)
 	for i := range r.header {

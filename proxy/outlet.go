@@ -54,7 +54,7 @@ func (o *outlet) spill(s *spill) error {
 // try calls write until all is written, an error other than a timeout comes, or the client has
 // taken nothing for WriteTimeout; that is found out within twice the time.
 func (o *outlet) try(write func() (int64, error)) error {
-	conn, patience := o.flow.conn, o.flow.s.cfg.WriteTimeout
+	conn, patience := o.flow.conn, o.flow.s.cfg().WriteTimeout
 	o.queued = math.MaxInt
 	for {
 		if now := time.Now(); o.until.Sub(now) < patience-patience/16 { // not at each call: it costs
@@ -68,7 +68,7 @@ func (o *outlet) try(write func() (int64, error)) error {
 		}
 		before := o.queued
 		if o.queued = outQueue(conn); n == 0 && o.queued >= before && o.flow.answers() {
-			o.flow.s.cfg.Log.Info("a client takes nothing; its connection is ended", "flow", o.flow.id, "for", patience)
+			o.flow.s.cfg().Log.Info("a client takes nothing; its connection is ended", "flow", o.flow.id, "for", patience)
 			return err
 		}
 	}

@@ -32,7 +32,7 @@ func (x *executor) whole(c UpstreamConn, r *request, p *response) (*wire, error)
 	if x.deferring(r, p, framing) {
 		return x.outline(in, r, p, framing)
 	}
-	limit := x.flow.s.cfg.MaxReply
+	limit := x.cfg.MaxReply
 	if framing == unframed { // a client could not tell a part from the whole
 		limit = math.MaxInt64
 	}
@@ -97,7 +97,7 @@ func (x *executor) rest(in io.Reader, r *request, p *response, framing int64) (*
 }
 
 // piece is how much of the body the next part has at most.
-func (x *executor) piece() int64 { return min(x.flow.s.cfg.MaxReply, partBody) << (x.parts >> 13) }
+func (x *executor) piece() int64 { return min(x.cfg.MaxReply, partBody) << (x.parts >> 13) }
 
 // some reads a piece of a body: less than limit only at its end.
 func (x *executor) some(in io.Reader, limit int64) (*spill, error) {

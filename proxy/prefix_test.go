@@ -18,7 +18,7 @@ func FuzzPrefix(f *testing.F) {
 	f.Add([]byte("HTTP/1.1 200 OK\r\nTransfer-Encoding: chunked\r\n\r\n3\r\nabc\r\n"), []byte("3\r\ndef\r\n"))
 	f.Add([]byte("HTTP/1.1 200 OK\r\nTransfer-Encoding: chunked\r\n\r\n-3\r\nabc\r\n"), []byte("7fffffffffffffff\r\nd"))
 	f.Fuzz(func(t *testing.T, first, second []byte) {
-		d := depot{dir: t.TempDir(), memory: 1 << 20, budget: 1 << 20}
+		d := newDepot(t, 1<<20)
 		var p *prefix
 		for i, b := range [][]byte{first, second} {
 			part := d.newSpill()
@@ -41,7 +41,7 @@ func FuzzPassed(f *testing.F) {
 	f.Add([]byte("HTTP/1.1 200 OK\r\nContent-Length: 9\r\n\r\nabc"), passed{length: 5, acked: 41}.bytes(), passed{length: 9, acked: 1 << 63}.bytes())
 	f.Add([]byte("HTTP/1.1 200 OK\r\nTransfer-Encoding: chunked\r\n\r\n"), passed{length: 5}.bytes(), []byte("short"))
 	f.Fuzz(func(t *testing.T, first, second, third []byte) {
-		d := depot{dir: t.TempDir(), memory: 1 << 20, budget: 1 << 20}
+		d := newDepot(t, 1<<20)
 		part := d.newSpill()
 		defer part.release()
 		part.Write(first)

@@ -140,7 +140,7 @@ func (x *executor) writeHead(head *bytes.Buffer, p *response) (length string) {
 	if !dated && p.status >= 200 && x.row.mode != config.Static { // RFC 9110 §6.6.1
 		writeField(head, "Date", x.flow.s.clock.date(time.Now()))
 	}
-	writeVia(head, x.flow.s.cfg.Via, p.minor)
+	writeVia(head, x.cfg.Via, p.minor)
 	return length
 }
 

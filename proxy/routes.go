@@ -1,6 +1,7 @@
 package proxy
 
 import (
+	"cmp"
 	"slices"
 	"sync/atomic"
 	"time"
@@ -8,9 +9,21 @@ import (
 	"github.com/ftgw/ftgw/config"
 )
 
-// route is what is known of one route's exchanges. It is safe for concurrent use.
+// settings are a Config, and what is known of its routes.
+type settings struct {
+	Config
+	routes []*route // those of Config.Routes, and one for the requests of none
+}
+
+// route is one of the routes. What is known of it outlasts a Reload that keeps its name.
 type route struct {
-	index   int // in Config.Routes; their number for the requests of none
+	index int // in Config.Routes; their number for the requests of none
+	name  string
+	*known
+}
+
+// known is safe for concurrent use.
+type known struct {
 	replies [8]atomic.Uint64
 	demoted atomic.Pointer[Demotion]
 }
@@ -27,45 +40,59 @@ type RouteStats struct {
 	Demoted *Demotion              // nil: the route has its mode
 }
 
-// routes makes room for so many, and for the requests of none.
-func newRoutes(n int) []route {
-	all := make([]route, n+1)
-	for i := range all {
-		all[i].index = i
+// newSettings makes settings that follow others, or none.
+func newSettings(cfg Config, former *settings) *settings {
+	c := &settings{Config: cfg}
+	before := map[string]*known{}
+	if former != nil {
+		for _, r := range former.routes {
+			before[r.name] = r.known
+		}
 	}
-	return all
+	for i := range len(cfg.Routes) + 1 {
+		r := &route{index: i, known: &known{}}
+		if i < len(cfg.Routes) {
+			r.name = cfg.Routes[i]
+		}
+		if k := before[r.name]; k != nil {
+			r.known = k
+		}
+		c.routes = append(c.routes, r)
+	}
+	return c
 }
 
 // route returns the route of a request.
-func (s *Server) route(method, path string) *route {
-	none := len(s.routes) - 1
+func (c *settings) route(method, path string) *route {
+	none := len(c.routes) - 1
 	if none == 0 {
-		return &s.routes[0]
+		return c.routes[0]
 	}
-	if i := s.cfg.Route(method, path); i >= 0 && i < none {
-		return &s.routes[i]
+	if i := c.Route(method, path); i >= 0 && i < none {
+		return c.routes[i]
 	}
-	return &s.routes[none]
+	return c.routes[none]
 }
 
 // Routes returns the present numbers, in the order of Config.Routes; the last are those of requests of no
 // route.
 func (s *Server) Routes() []RouteStats {
-	all := make([]RouteStats, len(s.routes))
-	for i := range s.routes {
-		all[i] = RouteStats{Replies: map[config.Mode]uint64{}, Demoted: s.routes[i].demoted.Load()}
+	var all []RouteStats
+	for _, r := range s.cfg().routes {
+		st := RouteStats{Replies: map[config.Mode]uint64{}, Demoted: r.demoted.Load()}
 		for k, mode := range config.Modes {
-			if n := s.routes[i].replies[k].Load(); n > 0 {
-				all[i].Replies[mode] = n
+			if n := r.replies[k].Load(); n > 0 {
+				st.Replies[mode] = n
 			}
 		}
+		all = append(all, st)
 	}
 	return all
 }
 
-// inForce returns the mode that a request has now, and its route.
-func (s *Server) inForce(method, path string) (config.Mode, *route) {
-	mode, r := s.cfg.Mode(method, path), s.route(method, path)
+// inForce returns the mode that a request has by these settings and what was found out, and its route.
+func (c *settings) inForce(method, path string) (config.Mode, *route) {
+	mode, r := c.Mode(method, path), c.route(method, path)
 	if (mode == config.Static || mode == config.Deferred) && r.demoted.Load() != nil {
 		return config.Logged, r
 	}
@@ -75,35 +102,32 @@ func (s *Server) inForce(method, path string) (config.Mode, *route) {
 // Demote turns a route to logged, as the peer has done. An index that is none changes nothing. It reports
 // whether the route was not.
 func (s *Server) Demote(index int, why string) bool {
-	if index < 0 || index >= len(s.routes) || !s.routes[index].demoted.CompareAndSwap(nil, &Demotion{why, time.Now()}) {
+	c := s.cfg()
+	if index < 0 || index >= len(c.routes) || !c.routes[index].demoted.CompareAndSwap(nil, &Demotion{why, time.Now()}) {
 		return false
 	}
-	s.cfg.Log.Error("a route is logged from now on: its replies are not the same on both hosts. Make them so, then reset it by ftgw routes --reset, or write another mode",
-		"route", s.routeName(index), "why", why)
+	c.Log.Error("a route is logged from now on: its replies are not the same on both hosts. Make them so, then reset it by ftgw routes --reset, or write another mode",
+		"route", cmp.Or(c.routes[index].name, "none"), "why", why)
 	return true
 }
 
-// demote does so because of what was found here, and tells of it.
+// demote does so because of what was found here, and tells of it. A route that a Reload has removed
+// meanwhile is left.
 func (s *Server) demote(r *route, why string) {
-	if s.Demote(r.index, why) {
-		s.cfg.Demoted(r.index)
+	i := slices.IndexFunc(s.cfg().routes, func(o *route) bool { return o.known == r.known })
+	if s.Demote(i, why) {
+		s.cfg().Demoted(i)
 	}
 }
 
 // ResetRoute gives a route its mode back. It reports whether it was logged instead.
 func (s *Server) ResetRoute(index int) bool {
-	if index < 0 || index >= len(s.routes) || s.routes[index].demoted.Swap(nil) == nil {
+	c := s.cfg()
+	if index < 0 || index >= len(c.routes) || c.routes[index].demoted.Swap(nil) == nil {
 		return false
 	}
-	s.cfg.Log.Info("a route has its mode again", "route", s.routeName(index))
+	c.Log.Info("a route has its mode again", "route", cmp.Or(c.routes[index].name, "none"))
 	return true
-}
-
-func (s *Server) routeName(index int) string {
-	if index < len(s.cfg.Routes) {
-		return s.cfg.Routes[index]
-	}
-	return "none"
 }
 
 // counted counts a reply that the client got whole; r may be nil.

@@ -98,10 +98,21 @@ func digest(r io.Reader) (sum [sha256.Size]byte, err error) {
 	return [sha256.Size]byte(h.Sum(nil)), err
 }
 
-// mode returns the mode that a request has now, and its route.
+// mode returns the mode that a request has now, and its route. While the peer has other settings, what
+// leans on its web server is stored.
 func (x *executor) mode(r *request) (config.Mode, *route) {
 	path, _, _ := strings.Cut(r.target, "?")
-	return x.flow.s.inForce(r.method, path)
+	mode, route := x.cfg.inForce(r.method, path)
+	if (mode == config.Static || mode == config.SyncStatic) && !x.inherited() && !x.flow.s.mayLean(x.cfg) {
+		mode = config.Logged
+	}
+	return mode, route
+}
+
+// inherited reports whether the lost host may have begun with the exchange: what it may have let out is
+// made again as it was.
+func (x *executor) inherited() bool {
+	return x.first || x.start < x.doubt
 }
 
 // agreed reports whether the peer has the reply that rec is about, having made it itself. An error
@@ -120,7 +131,7 @@ func (x *executor) agreed(rec Record, w *wire) (bool, error) {
 		return false, nil
 	}
 	rec.Kind, rec.Size = replication.KindSame, int64(sameFixed+w.bare)
-	ctx, cancel := context.WithTimeout(x.ctx, s.cfg.AgreeWithin)
+	ctx, cancel := context.WithTimeout(x.ctx, s.cfg().AgreeWithin)
 	defer cancel()
 	err := s.log.Store(ctx, rec, &likened{w: w})
 	now := time.Now().UnixNano()

@@ -15,7 +15,6 @@ import (
 
 // Server is the proxy of one service on one host.
 type Server struct {
-	cfg    Config
 	flows  Flows
 	log    Log
 	clock  clock
@@ -23,7 +22,8 @@ type Server struct {
 	count  counters
 	ledger ledger
 
-	routes  []route      // those of Config.Routes, and one for the requests of none
+	present atomic.Pointer[settings]
+	behind  atomic.Int64 // replies that are out, or about to be, and that the peer may not have
 	sulking atomic.Int64 // until when no sync-static likeness is sent, Unix nanoseconds
 	heard   atomic.Int64 // when one was answered last, likewise
 
@@ -36,6 +36,7 @@ type Server struct {
 	moved    uint64                    // how many times the executor's part of flows was asked to move
 	lately   func(rewrite.FlowID) bool // which flows the last Promote was for
 	since    time.Time                 // when that was
+	then     *settings                 // of that time
 }
 
 // acceptDelay is how long a connection may have waited in the accept queue: one that is accepted
@@ -53,15 +54,20 @@ type handler struct {
 // New returns a server; it starts nothing.
 func New(cfg Config, flows Flows, log Log) *Server {
 	cfg = cfg.withDefaults()
-	return &Server{
-		cfg: cfg, flows: flows, log: log,
+	s := &Server{
+		flows: flows, log: log,
 		ledger:   ledger{size: cfg.Ledger},
-		depot:    depot{dir: cfg.SpillDir, memory: cfg.Memory, budget: cfg.Buffers},
-		routes:   newRoutes(len(cfg.Routes)),
+		depot:    depot{dir: cfg.SpillDir, budget: cfg.Buffers},
 		table:    make(map[rewrite.FlowID]*flow),
 		handlers: make(map[*handler]struct{}),
 	}
+	s.depot.memory.Store(cfg.Memory)
+	s.present.Store(newSettings(cfg, nil))
+	return s
 }
+
+// cfg returns the present settings. An executor keeps its own to the end of an exchange.
+func (s *Server) cfg() *settings { return s.present.Load() }
 
 // Serve accepts connections from l until ctx ends, then ends them all as Abort does, closes l
 // and returns nil. It may run for several listeners at once.
@@ -87,7 +93,7 @@ func (s *Server) Serve(ctx context.Context, l *net.TCPListener) error {
 		case errors.Is(err, net.ErrClosed):
 			return fmt.Errorf("proxy: accept on %v: %w", l.Addr(), err)
 		case err != nil: // most often out of file descriptors
-			s.cfg.Log.Error("cannot accept a connection; raise the limit of open files", "err", err)
+			s.cfg().Log.Error("cannot accept a connection; raise the limit of open files", "err", err)
 			select {
 			case <-ctx.Done():
 			case <-time.After(50 * time.Millisecond):
@@ -151,7 +157,7 @@ func (s *Server) handle(h *handler) {
 	}
 	f := s.enter(id, h.conn, duty, before)
 	if f == nil {
-		s.cfg.Log.Error("a flow was accepted twice", "flow", id)
+		s.cfg().Log.Error("a flow was accepted twice", "flow", id)
 		abort(h.conn)
 		return
 	}
@@ -186,7 +192,9 @@ func (s *Server) enter(id rewrite.FlowID, conn *net.TCPConn, duty Duty, before t
 	if late {
 		duty = Standby
 	}
-	f.heir = time.Since(s.since) < acceptDelay
+	if f.heir = time.Since(s.since) < acceptDelay; f.heir {
+		f.then = s.then
+	}
 	f.attach(conn, duty)
 	if late {
 		f.promote()
@@ -212,8 +220,8 @@ func (s *Server) Promote(ids func(rewrite.FlowID) bool) (rouse func()) {
 	s.mu.Lock()
 	defer s.mu.Unlock()
 	s.promoted++
-	s.lately, s.since = ids, time.Now()
-	s.ledger.takeover(s.cfg.Epoch(), s.since)
+	s.lately, s.since, s.then = ids, time.Now(), s.cfg()
+	s.ledger.takeover(s.cfg().Epoch(), s.since)
 	var first, then []*flow
 	for id, f := range s.table {
 		switch {

@@ -25,7 +25,6 @@ type shadow struct {
 	wake chan struct{} // holds one token when something below, or the held suffix, changed
 
 	// Under the flow's mu.
-	next  place              // the first exchange without a reply here
 	claim *claim             // a likeness that was not answered
 	at    uint64             // the exchange under way
 	halt  context.CancelFunc // ends the work on it; nil: there is none
@@ -47,12 +46,15 @@ var errOvertaken = errors.New("the peer's reply has come")
 // mirrored is the shadow's own reply, or says why there is none.
 type mirrored struct {
 	end   uint64 // of the request
+	cfg   *settings
 	mode  config.Mode
 	route *route
 	w     *wire // with a head in mode static only
 	sum   [sha256.Size]byte
 	why   error // there is none
 }
+
+func newShadow(f *flow) *shadow { return &shadow{flow: f, wake: make(chan struct{}, 1)} }
 
 // poke makes the shadow look again; h may be nil.
 func (h *shadow) poke() {
@@ -65,11 +67,18 @@ func (h *shadow) poke() {
 	}
 }
 
-// begin runs the shadow until stop is called, which waits for its end; h may be nil.
-func (h *shadow) begin(ctx context.Context) (stop func()) {
-	if h == nil {
-		return func() {}
+// mirror runs the flow's shadow until stop is called, which waits for its end; it returns nil
+// while the service has no routes for it.
+func (f *flow) mirror(ctx context.Context) (stop func()) {
+	if !f.s.cfg().Shadow {
+		return nil
 	}
+	f.mu.Lock()
+	if f.shadow == nil {
+		f.shadow = newShadow(f)
+	}
+	h := f.shadow
+	f.mu.Unlock()
 	ctx, cancel := context.WithCancel(ctx)
 	var owned sync.WaitGroup
 	owned.Go(func() { h.run(ctx) })
@@ -82,21 +91,14 @@ func (h *shadow) begin(ctx context.Context) (stop func()) {
 	}
 }
 
-// restart says where the next exchange begins when the flow becomes standby again. The caller holds
-// the flow's mu.
-func (h *shadow) restart(index, offset uint64) {
-	if h != nil {
-		h.next = place{index, offset}
-	}
-}
-
-// answered notes that an exchange has its reply here. The caller holds the flow's mu.
-func (h *shadow) answered(r Record) {
-	if h == nil || r.Index < h.next.index {
+// replied notes that an exchange has its reply here. The caller holds f.mu.
+func (f *flow) replied(r Record) {
+	if r.Index < f.next.index {
 		return
 	}
-	h.next = place{r.Index + 1, r.RequestEnd}
-	if h.halt != nil && h.at <= r.Index {
+	f.next = place{r.Index + 1, r.RequestEnd}
+	h := f.shadow
+	if h != nil && h.halt != nil && h.at <= r.Index {
 		h.halt()
 	}
 	h.poke()
@@ -169,11 +171,11 @@ func (h *shadow) run(ctx context.Context) {
 func (h *shadow) await(ctx context.Context) (place, bool) {
 	f := h.flow
 	for {
-		if c := h.take(func(c *claim) bool { return c.Index < h.next.index }); c != nil {
+		if c := h.take(func(c *claim) bool { return c.Index < f.next.index }); c != nil {
 			c.answer(ErrUnlike)
 		}
 		f.mu.Lock()
-		at, here := h.next, f.held.end > h.next.offset
+		at, here := f.next, f.held.end > f.next.offset
 		f.mu.Unlock()
 		if here {
 			return at, ctx.Err() == nil
@@ -188,7 +190,8 @@ func (h *shadow) await(ctx context.Context) (place, bool) {
 
 // make reads the request and has the upstream execute it, if its route is in the mode.
 func (h *shadow) make(x *executor, at place) mirrored {
-	cfg := &h.flow.s.cfg
+	cfg := h.flow.s.cfg()
+	x.cfg = cfg
 	src := &heldReader{shadow: h, ctx: x.ctx, index: at.index, pos: at.offset}
 	if x.br == nil {
 		x.br = bufio.NewReaderSize(src, 4<<10)
@@ -200,7 +203,7 @@ func (h *shadow) make(x *executor, at place) mirrored {
 		return mirrored{why: err}
 	}
 	r, err := parseRequest(string(x.head), cfg.MaxFields)
-	own := mirrored{}
+	own := mirrored{cfg: cfg}
 	if err == nil {
 		own.mode, own.route = x.mode(r)
 	}
@@ -213,7 +216,7 @@ func (h *shadow) make(x *executor, at place) mirrored {
 		return mirrored{why: errBodySize}
 	}
 	defer r.free()
-	if err := readBody(x.br, r, &h.flow.s.depot, cfg); err != nil {
+	if err := readBody(x.br, r, &h.flow.s.depot, &cfg.Config); err != nil {
 		return mirrored{why: err}
 	}
 	own.end = src.pos - uint64(x.br.Buffered())
@@ -237,7 +240,7 @@ func (h *shadow) make(x *executor, at place) mirrored {
 
 // mirror reads a reply whole, or not at all if it is too long; see taker.
 func (x *executor) mirror(c UpstreamConn, r *request, p *response) (*wire, error) {
-	limit := x.flow.s.cfg.MaxReply
+	limit := x.cfg.MaxReply
 	body, err := x.some(p.body(c.Reader()), limit)
 	if err != nil {
 		return nil, err
@@ -258,7 +261,7 @@ func (h *shadow) settle(ctx context.Context, at place, own *mirrored) {
 	f := h.flow
 	for {
 		f.mu.Lock()
-		over := h.next.index > at.index
+		over := f.next.index > at.index
 		f.mu.Unlock()
 		c := h.take(func(c *claim) bool { return c.Index <= at.index })
 		switch {
@@ -292,7 +295,7 @@ func (r *heldReader) Read(p []byte) (int, error) {
 	for {
 		f.mu.Lock()
 		n, err := f.held.readAt(p, r.pos)
-		over, eof := r.shadow.next.index > r.index, f.eof
+		over, eof := f.next.index > r.index, f.eof
 		f.mu.Unlock()
 		switch {
 		case over:

@@ -17,8 +17,8 @@ var errSpill = errors.New("spill")
 // depot makes spills and counts those that failed.
 type depot struct {
 	dir    string
-	memory int64 // bytes that one body keeps in memory
-	budget int64 // bytes of all together, beyond which each keeps smallBuffer
+	memory atomic.Int64 // bytes that one body keeps in memory
+	budget int64        // bytes of all together, beyond which each keeps smallBuffer
 	pool   pool
 	used   atomic.Int64 // bytes of buffers lent to bodies
 	failed atomic.Uint64
@@ -29,9 +29,9 @@ type depot struct {
 // room is how much of a body may be in memory now.
 func (d *depot) room() int64 {
 	if d.used.Load() > d.budget {
-		return min(d.memory, smallBuffer)
+		return min(d.memory.Load(), smallBuffer)
 	}
-	return d.memory
+	return d.memory.Load()
 }
 
 // lease is a buffer that is part of the depot's budget.

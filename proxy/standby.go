@@ -16,15 +16,21 @@ func (f *flow) standby(ctx context.Context) ending {
 		defer close(done)
 		f.receive()
 	}()
-	stop := f.shadow.begin(ctx)
-	end := f.replay(ctx)
+	var stop func() // ends the shadow, which begins when the service has routes for it
+	end := f.replay(ctx, func() {
+		if stop == nil {
+			stop = f.mirror(ctx)
+		}
+	})
 	if end == reset {
 		abort(f.conn)
 	} else {
 		f.conn.SetReadDeadline(time.Unix(1, 0)) // ends the reader, losing nothing
 	}
 	<-done
-	stop()
+	if stop != nil {
+		stop()
+	}
 	f.mu.Lock()
 	defer f.mu.Unlock()
 	if f.lost {
@@ -55,15 +61,15 @@ func (f *flow) receive() {
 		f.mu.Lock()
 		spilled := f.hold(buf[:n])
 		f.eof = isEOF(err)
-		total := f.held.end
+		total, shadow := f.held.end, f.shadow
 		f.mu.Unlock()
-		f.shadow.poke()
+		shadow.poke()
 		if n > 0 || isEOF(err) {
 			f.s.flows.Received(f.id, total, isEOF(err))
 		}
 		switch {
 		case spilled != nil:
-			f.s.cfg.Log.Error("standby cannot hold a request; the flow is unprotected", "flow", f.id, "err", spilled)
+			f.s.cfg().Log.Error("standby cannot hold a request; the flow is unprotected", "flow", f.id, "err", spilled)
 			f.lose()
 			abort(f.conn)
 			return
@@ -105,9 +111,11 @@ func (f *flow) hold(p []byte) error {
 	return nil
 }
 
-// replay writes stored records in order.
-func (f *flow) replay(ctx context.Context) ending {
+// replay writes stored records in order. It calls awake at first and whenever something may have
+// changed.
+func (f *flow) replay(ctx context.Context, awake func()) ending {
 	for {
+		awake()
 		f.mu.Lock()
 		rec, ok := f.out.take()
 		if ok && rec.Kind.Gives() {
@@ -132,7 +140,7 @@ func (f *flow) replay(ctx context.Context) ending {
 		case promoted && hole:
 			// A later reply was stored but not this one: the log did not wait.
 			f.s.count.failed.Add(1)
-			f.s.cfg.Log.Error("stored replies have a hole; dropping the flow", "flow", f.id)
+			f.s.cfg().Log.Error("stored replies have a hole; dropping the flow", "flow", f.id)
 			return reset
 		case promoted:
 			return proceed
@@ -193,7 +201,7 @@ func (f *flow) commit(rec stored) error {
 	case replication.KindReply:
 		f.s.ledger.keep(f, rec)
 		f.held.trim(rec.RequestEnd)
-		f.shadow.answered(rec.Record)
+		f.replied(rec.Record)
 	case replication.KindHandOver, replication.KindMove:
 		f.held.trim(rec.RequestEnd)
 	}

@@ -16,7 +16,7 @@ func (x *executor) tunnel(c UpstreamConn, raw net.Conn) error {
 	}
 	x.src.live = true
 	defer func() { x.src.live = false }()
-	t := tunnel{patience: x.flow.s.cfg.IdleTimeout}
+	t := tunnel{patience: x.cfg.IdleTimeout}
 	sent := make(chan error)
 	go func() {
 		_, err := t.carry(raw, x.br, conn, raw)

@@ -21,7 +21,7 @@ import (
 func TestSpillIsWhatWasWritten(t *testing.T) {
 	rnd := rand.New(rand.NewPCG(1, 1))
 	for range 200 {
-		d := &depot{dir: t.TempDir(), memory: 40 << 10, budget: 1 << 20}
+		d := newDepot(t, 40<<10)
 		s, want := d.newSpill(), []byte(nil)
 		for range rnd.IntN(6) {
 			p := make([]byte, rnd.IntN(60<<10))
@@ -51,7 +51,7 @@ func TestSpillIsWhatWasWritten(t *testing.T) {
 // half-filled buffer or at its edge.
 func TestSpillKeepsTheReadersError(t *testing.T) {
 	for _, before := range []int{0, 1000, largeBuffer, largeBuffer + smallBuffer, 3 * largeBuffer} {
-		d := &depot{dir: t.TempDir(), memory: 64 << 10, budget: 1 << 20}
+		d := newDepot(t, 64<<10)
 		s := d.newSpill()
 		r := io.MultiReader(bytes.NewReader(make([]byte, before)), iotest.ErrReader(io.ErrUnexpectedEOF))
 		if n, err := s.ReadFrom(r); err != io.ErrUnexpectedEOF || n != int64(before) {
@@ -66,7 +66,7 @@ func TestSpillKeepsTheReadersError(t *testing.T) {
 func TestHeldAgainstModel(t *testing.T) {
 	rnd := rand.New(rand.NewPCG(2, 2))
 	for range 300 {
-		h := &held{depot: &depot{dir: t.TempDir(), memory: 8 << 10, budget: 1 << 20}}
+		h := &held{depot: newDepot(t, 8<<10)}
 		var stream []byte
 		start := uint64(0)
 		for range 30 {
@@ -228,4 +228,10 @@ func TestTransactionID(t *testing.T) {
 	if x := transactionID(a, 1); len(x) != 32 || x != transactionID(a, 1) || x == transactionID(a, 2) || x == transactionID(b, 1) {
 		t.Error(x)
 	}
+}
+
+func newDepot(t testing.TB, memory int64) *depot {
+	d := &depot{dir: t.TempDir(), budget: 1 << 20}
+	d.memory.Store(memory)
+	return d
 }

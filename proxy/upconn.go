@@ -48,7 +48,7 @@ type own struct {
 // connect returns a connection to the upstream. With the PROXY protocol it is this client
 // connection's alone.
 func (x *executor) connect(fresh bool) (UpstreamConn, error) {
-	cfg := &x.flow.s.cfg
+	cfg := x.cfg
 	if !cfg.ProxyProtocol {
 		return cfg.Connect(x.ctx, fresh, nil)
 	}
@@ -63,7 +63,7 @@ func (x *executor) connect(fresh bool) (UpstreamConn, error) {
 
 // release keeps a connection for the next exchange.
 func (x *executor) release(c UpstreamConn) {
-	if x.flow.s.cfg.ProxyProtocol {
+	if x.cfg.ProxyProtocol {
 		x.own = &own{c, time.AfterFunc(ownIdle, c.Discard)}
 	} else {
 		c.Put()

@@ -160,7 +160,7 @@ func (x *executor) upstreamFault(doing string, err error) error {
 	case x.ctx.Err() != nil || errors.Is(err, errDropped):
 		return errDropped
 	case errors.Is(err, errCut):
-		x.flow.s.cfg.UpstreamFailed(err)
+		x.cfg.UpstreamFailed(err)
 		return err
 	}
 	s := x.flow.s
@@ -169,12 +169,12 @@ func (x *executor) upstreamFault(doing string, err error) error {
 	if errors.As(err, &f) {
 		err = errors.New("its reply is malformed: " + f.why)
 	}
-	s.cfg.Log.Warn(doing+" the upstream failed; is it running?",
-		"upstream", s.cfg.Upstream, "flow", x.flow.id, "index", x.index, "err", err)
+	s.cfg().Log.Warn(doing+" the upstream failed; is it running?",
+		"upstream", s.cfg().Upstream, "flow", x.flow.id, "index", x.index, "err", err)
 	if errors.Is(err, errSpill) {
 		return fmt.Errorf("reply: %w", err)
 	}
-	s.cfg.UpstreamFailed(err)
+	s.cfg().UpstreamFailed(err)
 	told := &fault{status: http.StatusBadGateway, why: "the web server did not answer", upstream: true}
 	switch {
 	case errors.As(err, &late) && late.Timeout():
