@@ -135,7 +135,7 @@ func (c *Conn) renew() {
 // Again begins another exchange on a connection from Fresh that its owner kept, in place of Put
 // and Get. If it reports false the connection cannot be used any more; Discard is due.
 func (c *Conn) Again() bool {
-	if !c.alive() {
+	if c.pool.retired() || !c.alive() {
 		return false
 	}
 	c.renew()

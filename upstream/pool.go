@@ -45,7 +45,7 @@ type Pool struct {
 	stop context.CancelFunc
 
 	mu      sync.Mutex
-	closed  bool
+	closed  bool               // nothing is lent any more
 	idle    []*Conn            // longest idle first
 	open    map[*Conn]struct{} // lent and idle
 	slots   int                // open and being dialled; Invariant: at most cfg.Total if that is > 0
@@ -144,7 +144,7 @@ func (p *Pool) dialFailed(err error) error {
 }
 
 // Run closes connections that are idle for too long, until ctx ends; then it closes the pool and
-// returns nil.
+// returns nil. After Retire it does so when the last connection is back.
 func (p *Pool) Run(ctx context.Context) error {
 	defer p.Close()
 	tick := time.NewTicker(max(p.cfg.IdleTime/4, time.Millisecond))
@@ -156,7 +156,24 @@ func (p *Pool) Run(ctx context.Context) error {
 		case now := <-tick.C:
 			p.expire(now.Add(-p.cfg.IdleTime))
 		}
+		if p.retired() && p.Stats().Lent == 0 {
+			return nil
+		}
 	}
+}
+
+// Retire lends nothing any more: Get and Fresh fail with ErrClosed, so that the caller turns to the
+// pool's successor. What is lent ends its exchange and is closed then.
+func (p *Pool) Retire() {
+	p.mu.Lock()
+	defer p.mu.Unlock()
+	p.shut()
+}
+
+func (p *Pool) retired() bool {
+	p.mu.Lock()
+	defer p.mu.Unlock()
+	return p.closed
 }
 
 // Close closes all connections, lent ones too, and ends what waits or dials. Later calls of Get
@@ -164,15 +181,18 @@ func (p *Pool) Run(ctx context.Context) error {
 func (p *Pool) Close() {
 	p.mu.Lock()
 	defer p.mu.Unlock()
-	if p.closed {
-		return
-	}
-	p.closed = true
-	p.stop()
 	for c := range p.open {
 		c.raw.Close()
 	}
+	p.shut()
+}
+
+// shut closes what is idle, and ends what waits or dials. The caller has the lock.
+func (p *Pool) shut() {
+	p.closed = true
+	p.stop()
 	for _, c := range p.idle { // nobody will Discard these
+		c.raw.Close()
 		delete(p.open, c)
 		p.slots--
 	}
