@@ -30,6 +30,11 @@ type Heartbeat struct {
 
 	VoiceTurn, AddressTurn uint16 // handovers of voice and address that the node knows of
 	GaveUp, Knew           uint16 // pairs given up, by the node and, as it knew when it entered this one, by the other
+
+	// Settings is a hash of what of the sender's config a reload changes, or a random number while it is
+	// about to change. Settled is the receiver's Settings as the sender knows them, once none of the sender's
+	// replies is out on the strength of earlier ones; 0: not yet.
+	Settings, Settled uint64
 }
 
 // Append appends the frame to dst.
@@ -47,6 +52,8 @@ func (h Heartbeat) Append(dst []byte) []byte {
 	dst = binary.BigEndian.AppendUint16(dst, h.AddressTurn)
 	dst = binary.BigEndian.AppendUint16(dst, h.GaveUp)
 	dst = binary.BigEndian.AppendUint16(dst, h.Knew)
+	dst = binary.BigEndian.AppendUint64(dst, h.Settings)
+	dst = binary.BigEndian.AppendUint64(dst, h.Settled)
 	return end(dst, at)
 }
 
@@ -59,6 +66,7 @@ func ParseHeartbeat(body []byte) (Heartbeat, error) {
 		Role:  Role(p.enum("role", 0, uint8(RoleWitness))),
 		Flags: p.u8(), Got: p.u64(), VoiceTurn: p.u16(), AddressTurn: p.u16(),
 		GaveUp: p.u16(), Knew: p.u16(),
+		Settings: p.u64(), Settled: p.u64(),
 	}
 	return h, p.done(TypeHeartbeat)
 }
@@ -73,7 +81,7 @@ const (
 	NoteClosed  NoteKind = 3 // the sender's kernel has no socket for it any more
 
 	// NoteRoute is about a route of a service, whose address is the flow's both: the client's port is the
-	// route's place in the config. Reason: RouteLogged, or 0 if it has its mode again.
+	// route's place in the config, the ISN a hash of the list that it is a place in. Reason: RouteLogged, or 0 if it has its mode again.
 	NoteRoute NoteKind = 7
 
 	NoteRelayed NoteKind = 6 // the sender holds the flow no longer, as NoteSimplex has asked

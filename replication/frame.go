@@ -9,7 +9,7 @@ import (
 
 const (
 	// Version is the wire version this code speaks, and the only one it accepts.
-	Version = 2
+	Version = 3
 	// HeaderSize is the length of a frame's header in bytes.
 	HeaderSize = 8
 	// MaxFrame is the length of the longest frame in bytes, header included.

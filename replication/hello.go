@@ -68,7 +68,8 @@ type Hello struct {
 	Epoch        uint64
 	Role         Role
 	InSync       bool
-	ConfigDigest [32]byte
+	ConfigDigest [32]byte // of what must be alike
+	Settings     uint64   // see Heartbeat
 	Kernel       Kernel
 
 	// The rest is filled in by who makes the connection.
@@ -91,6 +92,7 @@ func (h Hello) Append(dst []byte) []byte {
 	dst = append(dst, byte(h.Role))
 	dst = appendBool(dst, h.InSync)
 	dst = append(dst, h.ConfigDigest[:]...)
+	dst = binary.BigEndian.AppendUint64(dst, h.Settings)
 	k := h.Kernel
 	dst = append(dst, k.Timestamps, k.SACK, k.Scaling, k.ECN)
 	dst = binary.BigEndian.AppendUint32(dst, k.MTU)
@@ -113,6 +115,7 @@ func ParseHello(body []byte) (Hello, error) {
 	h.Role = Role(p.enum("role", 0, uint8(RoleWitness)))
 	h.InSync = p.bool()
 	copy(h.ConfigDigest[:], p.take(32))
+	h.Settings = p.u64()
 	h.Kernel = Kernel{Timestamps: p.u8(), SACK: p.u8(), Scaling: p.u8(), ECN: p.u8(), MTU: p.u32()}
 	h.Group = p.name()
 	h.Wall = int64(p.u64())

@@ -97,11 +97,11 @@ var messages = []any{
 	Hello{},
 	Hello{
 		Node: "web-a", Boot: [16]byte{1, 2}, Epoch: 1 << 60, Role: RoleWitness, InSync: true,
-		ConfigDigest: [32]byte{31: 9}, Kernel: Kernel{Timestamps: 1, SACK: 1, Scaling: 1, ECN: 2, MTU: 9000},
+		ConfigDigest: [32]byte{31: 9}, Settings: 1<<63 + 7, Kernel: Kernel{Timestamps: 1, SACK: 1, Scaling: 1, ECN: 2, MTU: 9000},
 		Group: "web-a,web-b", Wall: -1, Channel: Bulk, Session: 77, Got: 12, GotBoot: [16]byte{15: 3},
 	},
 	Hello{Channel: Query, Group: strings.Repeat("g", MaxGroup), Wall: 1 << 62},
-	Heartbeat{Seq: 1, Sent: -5, Echo: 1 << 62, EchoDelay: 3, Epoch: 4, Role: RoleBackup, Flags: FlagOwner | FlagLeaving | FlagChosen, Got: 8},
+	Heartbeat{Seq: 1, Sent: -5, Echo: 1 << 62, EchoDelay: 3, Epoch: 4, Role: RoleBackup, Flags: FlagOwner | FlagLeaving | FlagChosen, Got: 8, Settings: 1<<63 + 9, Settled: 10},
 	rewrite.Confirmation{Flow: flow4(1), RcvNxt: 1, Edge: 0xffffffff},
 	rewrite.Confirmation{Flow: flow6(2), RcvNxt: 3, Edge: 4, SACK: [3][2]rewrite.Seq{{5, 6}, {7, 8}, {9, 10}}, NSACK: 3},
 	StoredItem{Stream: 1 << 40, RecordKey: key(1, 2), Result: ResultStored, RcvNxt: 7, Edge: 8},

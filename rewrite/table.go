@@ -54,6 +54,9 @@ func NewTable(key []byte, limits Limits) *Table {
 	}
 }
 
+// SetLimits changes the limits. Flows beyond them stay, and no new one begins.
+func (t *Table) SetLimits(limits Limits) { t.limits = limits }
+
 // AddService makes the table take segments of an advertised address; its stance is zero.
 func (t *Table) AddService(s Service) {
 	v := &service{Service: s}

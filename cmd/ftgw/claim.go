@@ -84,7 +84,7 @@ func (g *group) FencePeer(e takeover.Epoch, i int) {
 		g.log.Warn("powering the peer off before the claim", "peer", target.Name, "command", target.Fence)
 		ev := takeover.Event{Kind: takeover.PeerFenced, From: i, Epoch: e}
 		began := time.Now()
-		if err := runFence(ctx, target, g.n.cfg.Timing.FenceTimeout); err != nil {
+		if err := runFence(ctx, target, g.n.now().Timing.FenceTimeout); err != nil {
 			g.log.Error("the peer is not powered off, so its address is not claimed", "peer", target.Name, "error", err)
 			ev.Kind = takeover.FenceFailed
 		} else {

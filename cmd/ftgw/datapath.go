@@ -67,13 +67,22 @@ type shard struct {
 // together.
 func newDatapath(key []byte, limits rewrite.Limits, log *slog.Logger) *datapath {
 	d := &datapath{start: time.Now(), lanes: map[netip.AddrPort]*lane{}, log: log}
-	limits.Flows = max(1, limits.Flows/shards)
-	limits.HalfOpen = max(1, limits.HalfOpen/shards)
-	limits.Early = max(1, limits.Early/shards)
+	limits = perShard(limits)
 	for i := range d.tables {
 		d.tables[i].table = rewrite.NewTable(key, limits)
 	}
 	return d
+}
+
+func perShard(l rewrite.Limits) rewrite.Limits {
+	l.Flows, l.HalfOpen, l.Early = max(1, l.Flows/shards), max(1, l.HalfOpen/shards), max(1, l.Early/shards)
+	return l
+}
+
+// setLimits changes the limits, those of all shards together. Flows that are there stay.
+func (d *datapath) setLimits(l rewrite.Limits) {
+	l = perShard(l)
+	d.each(func(t *rewrite.Table) { t.SetLimits(l) })
 }
 
 // addService makes the tables take an advertised address. It is called before any packet.

@@ -20,7 +20,6 @@ import (
 	"github.com/ftgw/ftgw/rewrite"
 	"github.com/ftgw/ftgw/sockdiag"
 	"github.com/ftgw/ftgw/takeover"
-	"github.com/ftgw/ftgw/upstream"
 	"github.com/ftgw/ftgw/witness"
 )
 
@@ -45,6 +44,8 @@ type group struct {
 	ending   atomic.Bool        // ends the service here: all connections must end
 	serve    []atomic.Bool      // which nodes say that their web servers are well, by index
 	hears    []atomic.Int64     // when this node said the latest that another one has heard, by its index; ns, director's clock
+	said     []atomic.Uint64    // the Settings of each node, by index; 0: unknown. See settings.go
+	settled  []atomic.Uint64    // which of this node's each was settled with last
 	held     []*rewrite.Outcome // between Promote and ReleaseHeld; the director's goroutine only
 	rouse    []func()           // likewise
 	leases   leases
@@ -59,13 +60,17 @@ type leases struct {
 
 // service is one advertised address on this node.
 type service struct {
-	cfg      config.Service
+	cfg      config.Service // as of the start: for what a reload does not change
+	present  atomic.Pointer[config.Service]
 	proxy    *proxy.Server
 	listener *net.TCPListener
-	pool     *upstream.Pool   // of connections to the web server
-	health   *upstream.Health // of the web server
 	stores   stores
+	web      atomic.Pointer[way]
+	webs     chan *way // those that a reload puts in its place
 }
+
+// now is what the config file says of the service at present.
+func (v *service) now() *config.Service { return v.present.Load() }
 
 // placeGroups makes the groups that name this node, in the order of the config file.
 func placeGroups(n *node) ([]*group, error) {
@@ -76,13 +81,16 @@ func placeGroups(n *node) ([]*group, error) {
 			continue
 		}
 		g := &group{n: n, name: c.Name, ordinal: ordinal, nodes: c.Nodes, index: index,
-			log: n.log.With("group", c.Name), links: make([]*link.Link, len(c.Nodes)), serve: make([]atomic.Bool, len(c.Nodes)), hears: make([]atomic.Int64, len(c.Nodes))}
+			log: n.log.With("group", c.Name), links: make([]*link.Link, len(c.Nodes)), serve: make([]atomic.Bool, len(c.Nodes)),
+			hears: make([]atomic.Int64, len(c.Nodes)), said: make([]atomic.Uint64, len(c.Nodes)), settled: make([]atomic.Uint64, len(c.Nodes))}
 		for _, s := range c.Services {
-			v := &service{cfg: s}
-			var err error
-			if v.health, err = g.newHealth(v); err != nil {
+			v := &service{cfg: s, webs: make(chan *way)}
+			v.present.Store(&s)
+			w, err := g.newWeb(v, s)
+			if err != nil {
 				return nil, err
 			}
+			v.web.Store(w)
 			g.services = append(g.services, v)
 		}
 		if index == 0 {
@@ -165,14 +173,8 @@ func (g *group) buildService(ctx context.Context, v *service, undo *undoList) er
 	}
 	undo.add(func() error { l.Close(); return nil })
 	v.listener = l
-	settings := proxy.Config{Memory: int64(n.cfg.Limits.BodyMemory),
-		Ledger: n.cfg.Limits.Ledger, Epoch: func() uint64 { return uint64(g.dir.epoch()) },
-		SpillDir: n.cfg.StateDir, Permit: g.permit, TurnOver: g.turnOver, TurnOverIdle: n.cfg.Timing.TurnOver,
-		Mode: c.Mode, Shadow: c.HasMode(config.SyncStatic, config.Static),
-		Routes: routeNames(c.Routes), Route: c.RouteIndex, Demoted: func(route int) { g.tellRoute(v, route, true) },
-		MayMove: g.mayMove, MayDefer: g.mayDefer, MayOutrun: g.mayOutrun, UpstreamFailed: v.health.Report,
-		Node: n.self.Name, Log: g.log}
-	if err := g.httpConfig(v, &settings); err != nil {
+	settings, err := g.proxyConfig(v, n.cfg, c, n.access.present.of(n.cfg, c))
+	if err != nil {
 		return err
 	}
 	v.proxy = proxy.New(settings, flows{n.data}, exchanges{g, v})
@@ -195,7 +197,6 @@ func (g *group) parts(part func(func(context.Context) error)) {
 	}
 	for _, v := range g.services {
 		part(v.serve)
-		part(v.health.Run)
 	}
 	part(g.keepHealthy)
 }

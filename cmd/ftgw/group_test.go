@@ -53,8 +53,9 @@ func placed(t *testing.T, name string) *node {
 	if err != nil {
 		t.Fatal(err)
 	}
-	n := &node{cfg: cfg, self: cfg.Self(), log: slog.New(slog.DiscardHandler), started: time.Now(), ctx: t.Context(),
+	n := &node{reloader: reloader{cfg: cfg, log: slog.New(slog.DiscardHandler)}, self: cfg.Self(), started: time.Now(), ctx: t.Context(),
 		boot: takeover.Boot{1}, data: newDatapath([]byte("key"), rewriteLimits, slog.New(slog.DiscardHandler))}
+	n.present.Store(cfg)
 	if n.groups, err = placeGroups(n); err != nil {
 		t.Fatal(err)
 	}

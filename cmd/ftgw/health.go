@@ -12,36 +12,10 @@ import (
 	"github.com/ftgw/ftgw/upstream"
 )
 
-// newHealth makes the checks of a service's web server.
-func (g *group) newHealth(v *service) (*upstream.Health, error) {
-	c := v.cfg
-	address, err := upstream.ParseAddress(c.Upstream)
-	if err != nil {
-		return nil, fmt.Errorf("service %s: %w", c.Name, err)
-	}
-	var preface []byte
-	if c.ProxyProtocol {
-		preface = upstream.LocalPreface()
-	}
-	h, err := upstream.NewHealth(upstream.HealthConfig{Address: address, Path: c.HealthPath, Preface: preface,
-		Interval: c.HealthInterval, Timeout: c.HealthTimeout, Rise: c.HealthRise, Fall: c.HealthFall,
-		Changed: func(s upstream.State) {
-			log := g.log.Info
-			if s.Verdict == upstream.Unhealthy {
-				log = g.log.Warn
-			}
-			log("web server", "service", c.Name, "upstream", c.Upstream, "verdict", s.Verdict.String(), "why", s.Reason)
-		}})
-	if err != nil {
-		return nil, fmt.Errorf("service %s: %w", c.Name, err)
-	}
-	return h, nil
-}
-
 // serves reports whether all web servers of the group are well here; the others are told so.
 func (g *group) serves() bool {
 	for _, v := range g.services {
-		if v.health.State().Verdict != upstream.Healthy {
+		if v.state().Verdict != upstream.Healthy {
 			return false
 		}
 	}
@@ -64,7 +38,7 @@ func (g *group) givesUp() (*service, string) {
 		return nil, ""
 	}
 	for _, v := range g.services {
-		if s := v.health.State(); s.Verdict == upstream.Unhealthy {
+		if s := v.state(); s.Verdict == upstream.Unhealthy {
 			return v, s.Reason
 		}
 	}
@@ -119,7 +93,7 @@ func (g *group) healthWarnings() []string {
 	st := g.dir.status.Load()
 	peer := g.nodes[st.Target].Name
 	for _, v := range g.services {
-		s := v.health.State()
+		s := v.state()
 		if s.Verdict != upstream.Unhealthy {
 			continue
 		}
@@ -134,7 +108,7 @@ func (g *group) healthWarnings() []string {
 		default:
 			means = fmt.Sprintf("requests fail, for that of %s is not well either", peer)
 		}
-		all = append(all, fmt.Sprintf("the web server of %s (%s) is unhealthy, %s: %s", v.cfg.Name, v.cfg.Upstream, s.Reason, means))
+		all = append(all, fmt.Sprintf("the web server of %s (%s) is unhealthy, %s: %s", v.cfg.Name, v.now().Upstream, s.Reason, means))
 	}
 	return all
 }

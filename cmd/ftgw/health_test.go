@@ -31,7 +31,7 @@ func (v *service) found(t *testing.T, err error) {
 	<-changed
 	cancel()
 	<-ended
-	v.health = h
+	v.web.Store(&way{health: h})
 }
 
 // What a node with two services makes of its web servers' health and its peer's.

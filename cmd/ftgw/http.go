@@ -1,55 +1,37 @@
-// What the config file says of HTTP, and the way to the web server, as the proxy wants them.
+// What the config file says of HTTP, as the proxy wants it.
 package main
 
 import (
 	"cmp"
-	"context"
 	"fmt"
-	"sync"
 
+	"github.com/ftgw/ftgw/accesslog"
 	"github.com/ftgw/ftgw/config"
 	"github.com/ftgw/ftgw/proxy"
-	"github.com/ftgw/ftgw/upstream"
 )
 
-// httpConfig fills in what the service's keys and the limits say, and makes the service's pool of
-// connections.
-func (g *group) httpConfig(v *service, to *proxy.Config) error {
-	c, l := v.cfg, g.n.cfg.Limits
-	to.MaxLine, to.MaxHeader, to.MaxFields = int(l.RequestLine), int(l.RequestHead), l.RequestFields
-	to.MaxBody = int64(cmp.Or(l.RequestBody, -1)) // 0 in the file is any, there the default
-	to.MaxReply = int64(l.MaxReply)
-	to.HeaderTimeout, to.BodyTimeout, to.IdleTimeout = c.HeadTimeout, c.BodyTimeout, c.IdleTimeout
-	to.BodyRate = int64(cmp.Or(c.BodyRate, -1))
-	to.Via, to.ProxyProtocol = c.Via, c.ProxyProtocol
-	var err error
-	if to.Forwarding, err = forwarding(c.Forwarding); err != nil {
-		return fmt.Errorf("service %s: %w", c.Name, err)
-	}
-	access, err := g.n.accessLog(c)
-	if err != nil {
-		return err
-	}
+// proxyConfig is what the config says of a service, for the proxy; access is the service's log, or
+// nil.
+func (g *group) proxyConfig(v *service, cfg *config.Config, c config.Service, access *accesslog.Writer) (proxy.Config, error) {
+	l := cfg.Limits
+	to := proxy.Config{Upstream: c.Upstream, Connect: v.connect, UpstreamFailed: v.failed,
+		Memory: int64(l.BodyMemory), Ledger: l.Ledger, SpillDir: cfg.StateDir,
+		MaxLine: int(l.RequestLine), MaxHeader: int(l.RequestHead), MaxFields: l.RequestFields,
+		MaxBody:  int64(cmp.Or(l.RequestBody, -1)), // 0 in the file is any, there the default
+		MaxReply: int64(l.MaxReply), Via: c.Via, ProxyProtocol: c.ProxyProtocol,
+		HeaderTimeout: c.HeadTimeout, BodyTimeout: c.BodyTimeout, BodyRate: int64(cmp.Or(c.BodyRate, -1)), IdleTimeout: c.IdleTimeout,
+		TurnOver: g.turnOver, TurnOverIdle: cfg.Timing.TurnOver, Permit: g.permit, MayMove: g.mayMove, MayDefer: g.mayDefer,
+		MayOutrun: g.mayOutrun, Agreed: g.agreed, Mode: c.Mode, Shadow: c.HasMode(config.SyncStatic, config.Static),
+		Routes: routeNames(c.Routes), Route: c.RouteIndex, Demoted: func(route int) { g.tellRoute(v, route, true) },
+		Epoch: func() uint64 { return uint64(g.dir.epoch()) }, Node: g.n.self.Name, Log: g.log}
 	if access != nil {
 		to.Access = access.Write
 	}
-	address, err := upstream.ParseAddress(c.Upstream)
-	if err != nil {
-		return fmt.Errorf("service %s: %w", c.Name, err)
+	var err error
+	if to.Forwarding, err = forwarding(c.Forwarding); err != nil {
+		return to, fmt.Errorf("service %s: %w", c.Name, err)
 	}
-	v.pool = upstream.NewPool(upstream.PoolConfig{Address: address, Patience: c.UpstreamTimeout,
-		Total: max(1, g.n.upstreams/len(g.n.cfg.Services))})
-	to.Upstream, to.Connect = c.Upstream, connector(v.pool)
-	return nil
-}
-
-func connector(p *upstream.Pool) func(context.Context, bool, []byte) (proxy.UpstreamConn, error) {
-	return func(ctx context.Context, fresh bool, preface []byte) (proxy.UpstreamConn, error) {
-		if fresh {
-			return p.Fresh(ctx, preface)
-		}
-		return p.Get(ctx)
-	}
+	return to, nil
 }
 
 func forwarding(c config.Forwarding) (f proxy.Forwarding, err error) {
@@ -62,17 +44,6 @@ func forwarding(c config.Forwarding) (f proxy.Forwarding, err error) {
 		}
 	}
 	return f, nil
-}
-
-// serve runs the proxy, and its connections to the web server for as long: an exchange whose
-// connection were closed first would fail, and its failure could still be stored.
-func (v *service) serve(ctx context.Context) error {
-	pool, end := context.WithCancel(context.WithoutCancel(ctx))
-	var owned sync.WaitGroup
-	owned.Go(func() { v.pool.Run(pool) }) // returns nil
-	defer owned.Wait()
-	defer end()
-	return v.proxy.Serve(ctx, v.listener)
 }
 
 // httpLine says in short what becomes of a service's requests.

@@ -27,7 +27,8 @@ upstream = "unix:/run/app.sock"
 	if err != nil {
 		t.Fatal(err)
 	}
-	return &group{n: &node{cfg: cfg, log: slog.New(slog.DiscardHandler)}}, &service{cfg: cfg.Services[0]}
+	log := slog.New(slog.DiscardHandler)
+	return &group{n: &node{reloader: reloader{cfg: cfg, log: log}, access: accessLogs{log: log}}}, &service{cfg: cfg.Services[0]}
 }
 
 // TestHTTPConfig: what the file says is what the proxy gets.
@@ -44,8 +45,8 @@ proto = "remove"
 host = "off"
 forwarded = "replace"
 `, "request_line = \"5KiB\"\nrequest_head = \"6KiB\"\nrequest_fields = 17\nrequest_body = \"8\"\n")
-	var c proxy.Config
-	if err := g.httpConfig(v, &c); err != nil {
+	c, err := g.proxyConfig(v, g.n.cfg, v.cfg, nil)
+	if err != nil {
 		t.Fatal(err)
 	}
 	if c.HeaderTimeout != time.Second || c.BodyTimeout != 2*time.Second || c.IdleTimeout != 3*time.Second || c.BodyRate != 4 ||
@@ -66,8 +67,7 @@ forwarded = "replace"
 // TestZeroIsAny: the file's 0 is no limit, where the proxy's is a default.
 func TestZeroIsAny(t *testing.T) {
 	g, v := withHTTP(t, `body_rate = "0"`, `request_body = "0"`)
-	var c proxy.Config
-	if err := g.httpConfig(v, &c); err != nil || c.BodyRate >= 0 || c.MaxBody >= 0 {
+	if c, err := g.proxyConfig(v, g.n.cfg, v.cfg, nil); err != nil || c.BodyRate >= 0 || c.MaxBody >= 0 {
 		t.Errorf("%+v, %v", c, err)
 	}
 }
@@ -75,8 +75,8 @@ func TestZeroIsAny(t *testing.T) {
 // TestFormats: every format of the file is one of the log.
 func TestFormats(t *testing.T) {
 	for _, name := range []string{"common", "combined", "extended", "json"} {
-		g, v := withHTTP(t, "access_log = \"a\"\naccess_log_format = \""+name+"\"", "")
-		if _, err := g.n.accessLog(v.cfg); err != nil {
+		g, _ := withHTTP(t, "access_log = \"a\"\naccess_log_format = \""+name+"\"", "")
+		if _, err := g.n.access.prepare(g.n.cfg, g.n.cfg.Services); err != nil {
 			t.Errorf("%s: %v", name, err)
 		}
 	}
@@ -86,13 +86,16 @@ func TestFormats(t *testing.T) {
 // when that is asked for. What does not open ends the start.
 func TestAccessLogs(t *testing.T) {
 	g, v := withHTTP(t, `access_log = "access.log"`, "")
-	var c proxy.Config
-	if err := g.httpConfig(v, &c); err != nil {
-		t.Fatal(err)
+	logs := &g.n.access
+	all, err := logs.prepare(g.n.cfg, []config.Service{v.cfg, v.cfg})
+	if err != nil || len(all) != 1 {
+		t.Fatal(all, err)
 	}
-	again, err := g.n.accessLog(v.cfg)
-	if err != nil || len(g.n.access) != 1 {
-		t.Fatal(g.n.access, err)
+	logs.adopt(all)
+	again := all.of(g.n.cfg, v.cfg)
+	c, err := g.proxyConfig(v, g.n.cfg, v.cfg, again)
+	if err != nil {
+		t.Fatal(err)
 	}
 	path := filepath.Join(g.n.cfg.StateDir, "access.log")
 	lines := func(of string) int {
@@ -107,7 +110,7 @@ func TestAccessLogs(t *testing.T) {
 			}
 		}
 	}
-	end := g.n.writeLogs(t.Context())
+	end := logs.write(t.Context())
 	c.Access(&accesslog.Entry{Method: "GET"})
 	written(1)
 	if err := os.Rename(path, path+".1"); err != nil {
@@ -121,11 +124,11 @@ func TestAccessLogs(t *testing.T) {
 		t.Errorf("%d and %d lines", lines(path), lines(path+".1"))
 	}
 	drops := map[string]uint64{}
-	if g.n.logDrops(drops); drops["access-log-full"] != 1 || drops["access-log-unwritten"] != 0 {
+	if logs.drops(drops); drops["access-log-full"] != 1 || drops["access-log-unwritten"] != 0 {
 		t.Errorf("%v", drops)
 	}
 	v.cfg.AccessLog = filepath.Join(path, "no-directory")
-	if _, err := g.n.accessLog(v.cfg); err == nil || !strings.Contains(err.Error(), "make its directory") {
+	if _, err := logs.prepare(g.n.cfg, []config.Service{v.cfg}); err == nil || !strings.Contains(err.Error(), "make its directory") {
 		t.Errorf("%v", err)
 	}
 }

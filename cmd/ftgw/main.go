@@ -78,7 +78,7 @@ func rootCommand() *cobra.Command {
 	root.SetFlagErrorFunc(func(cmd *cobra.Command, err error) error {
 		return codedError{exitUsage, fmt.Errorf("%w (see %s --help)", err, cmd.CommandPath())}
 	})
-	root.AddCommand(runCommand(), checkCommand(), rulesCommand(), statusCommand(), switchoverCommand(), drainCommand(), flowsCommand(), ledgerCommand(), routesCommand(), secretCommand(), demoCommand(),
+	root.AddCommand(runCommand(), checkCommand(), rulesCommand(), statusCommand(), switchoverCommand(), drainCommand(), reloadCommand(), flowsCommand(), ledgerCommand(), routesCommand(), secretCommand(), demoCommand(),
 		drillCommand(), benchCommand(), versionCommand(), labAppCommand(), labLoadCommand(), labRelayCommand())
 	return root
 }

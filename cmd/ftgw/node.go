@@ -9,13 +9,13 @@ import (
 	"net"
 	"net/netip"
 	"path/filepath"
+	"slices"
 	"sync"
 	"sync/atomic"
 	"time"
 
 	"golang.org/x/sync/errgroup"
 
-	"github.com/ftgw/ftgw/accesslog"
 	"github.com/ftgw/ftgw/config"
 	"github.com/ftgw/ftgw/membership"
 	"github.com/ftgw/ftgw/nfq"
@@ -36,8 +36,8 @@ const (
 
 // node is one running node: all parts, joined.
 type node struct {
-	cfg     *config.Config
-	log     *slog.Logger
+	reloader
+	word    atomic.Uint64 // what the others are told of the settings
 	self    config.Node
 	iface   string
 	gateway netip.Addr
@@ -60,8 +60,8 @@ type node struct {
 	writes     chan epochWrite // to be put on disk, in order
 	workers    []worker
 	senders    []*nfq.Sender
-	upstreams  int                          // connections to web servers, at most
-	access     map[string]*accesslog.Writer // by the file's path
+	upstreams  int // connections to web servers, at most
+	access     accessLogs
 
 	ctx      context.Context // of the run; cancels what the stages have begun
 	wg       sync.WaitGroup  // what the stages have begun
@@ -78,9 +78,12 @@ type worker struct {
 }
 
 // runNode serves until ctx ends.
-func runNode(ctx context.Context, cfg *config.Config, log *slog.Logger) error {
-	n := &node{cfg: cfg, log: log, self: cfg.Self(), started: time.Now(), writes: make(chan epochWrite, 64),
-		quit: make(chan struct{}), defended: map[netip.Addr]time.Time{}}
+func runNode(ctx context.Context, cfg *config.Config, file source, log *slog.Logger) error {
+	n := &node{reloader: reloader{cfg: cfg, file: file, log: log}, self: cfg.Self(), started: time.Now(), writes: make(chan epochWrite, 64),
+		quit: make(chan struct{}), defended: map[netip.Addr]time.Time{}, access: accessLogs{log: log}}
+	n.present.Store(cfg)
+	n.word.Store(cfg.Settings())
+	n.try, n.warn = n.tryConfig, n.settingsWarnings
 	var undo undoList
 	defer undo.run(log)
 	if err := n.build(ctx, &undo); err != nil {
@@ -98,15 +101,14 @@ func (n *node) build(ctx context.Context, undo *undoList) error {
 		return err
 	}
 	undo.add(n.socket.Close)
+	var flows int
+	if flows, n.upstreams, err = connectionLimits(n.cfg.Limits.MaxFlows, n.log); err != nil {
+		return err
+	}
 	if err := n.place(); err != nil {
 		return err
 	}
-	secret, err := config.ReadSecret(n.cfg.SecretFile)
-	if err != nil {
-		return err
-	}
-	keys, err := replication.DeriveKeys(secret)
-	if err != nil {
+	if n.keys, err = n.readKeys(); err != nil {
 		return err
 	}
 	if n.epochs, err = openEpochs(filepath.Join(n.cfg.StateDir, "epochs")); err != nil {
@@ -118,19 +120,19 @@ func (n *node) build(ctx context.Context, undo *undoList) error {
 	if n.page, err = listenPage(n.cfg.Metrics, undo); err != nil {
 		return err
 	}
-	var flows int
-	if flows, n.upstreams, err = connectionLimits(n.cfg.Limits.MaxFlows, n.log); err != nil {
+	logs, err := n.access.prepare(n.cfg, n.services(n.cfg))
+	if err != nil {
 		return err
 	}
-	n.data = newDatapath(keys.ISS[:], rewrite.Limits{Flows: flows,
-		HalfOpen: n.cfg.Limits.MaxHalfOpen, Hold: n.cfg.Timing.ConfirmTimeout, Early: rewrite.DefaultLimits.Early}, n.log)
+	n.access.adopt(logs)
+	n.data = newDatapath(n.keys.ISS[:], flowLimits(n.cfg, flows), n.log)
 	if err := n.buildPackets(undo); err != nil {
 		return err
 	}
 	n.port = link.NewPort(link.PortConfig{Self: netip.AddrPortFrom(n.self.Address, n.cfg.SessionPort),
-		Own: replicationPort(n.self, n.cfg.SessionPort), Keys: keys, Log: n.log})
+		Own: replicationPort(n.self, n.cfg.SessionPort), Keys: n.keys, Log: n.log})
 	for _, g := range n.groups {
-		if err := g.build(ctx, keys, undo); err != nil {
+		if err := g.build(ctx, n.keys, undo); err != nil {
 			return err
 		}
 	}
@@ -140,7 +142,7 @@ func (n *node) build(ctx context.Context, undo *undoList) error {
 		return err
 	}
 	undo.add(n.arp.Close)
-	n.gossip, err = n.newGossip(keys)
+	n.gossip, err = n.newGossip(n.keys)
 	return err
 }
 
@@ -150,7 +152,7 @@ func (n *node) run(ctx context.Context) error {
 	all, run := errgroup.WithContext(context.WithoutCancel(ctx))
 	stopped, stop := context.WithCancel(run)
 	n.ctx = stopped
-	defer n.writeLogs(ctx)()
+	defer n.access.write(ctx)()
 	defer n.wg.Wait()
 	defer stop()
 	all.Go(func() error { // ends the run: in good order when that is asked for, at once when a part fails
@@ -176,6 +178,7 @@ func (n *node) run(ctx context.Context) error {
 	part(n.keepLease)
 	part(n.keepRules)
 	part(n.keepFlows)
+	part(n.keepReloading)
 	for _, p := range n.neighbours.list {
 		part(func(ctx context.Context) error { return n.resolve(ctx, p) })
 	}
@@ -186,7 +189,7 @@ func (n *node) run(ctx context.Context) error {
 		return n.page.serve(ctx, n.status, n.log)
 	})
 	part(func(ctx context.Context) error {
-		return serveSocket(ctx, n.socket, answers{n.status, n.ledger, n.routes, n.resetRoutes, n.flows, n.switchover, n.drain})
+		return serveSocket(ctx, n.socket, answers{n.status, n.ledger, n.routes, n.resetRoutes, n.flows, n.switchover, n.drain, n.reload})
 	})
 	n.log.Info("node runs", "node", n.self.Name, "groups", groupNames(n.groups), "interface", n.iface, "gateway", n.gateway)
 	return all.Wait()
@@ -195,6 +198,15 @@ func (n *node) run(ctx context.Context) error {
 // begin runs f in a goroutine that run waits for.
 func (n *node) begin(f func(context.Context)) {
 	n.wg.Go(func() { f(n.ctx) })
+}
+
+// services returns what a config says of the services of this node.
+func (n *node) services(cfg *config.Config) []config.Service {
+	return slices.DeleteFunc(slices.Clone(cfg.Services), func(s config.Service) bool { return !s.Has(n.self.Name) })
+}
+
+func flowLimits(cfg *config.Config, flows int) rewrite.Limits {
+	return rewrite.Limits{Flows: flows, HalfOpen: cfg.Limits.MaxHalfOpen, Hold: cfg.Timing.ConfirmTimeout, Early: rewrite.DefaultLimits.Early}
 }
 
 // groupOf returns the group that has an advertised IP address, or nil.

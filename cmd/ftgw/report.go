@@ -35,6 +35,7 @@ func (n *node) status() state.Status {
 			s.Warnings = append(s.Warnings, n.pathWarnings(o)...)
 		}
 	}
+	s.Warnings = append(s.Warnings, n.settingsWarnings()...)
 	for _, g := range n.groups {
 		for _, v := range g.services {
 			s.Services = append(s.Services, g.serviceStatus(v))
@@ -164,7 +165,7 @@ func (n *node) verdicts() (accepted, dropped map[string]uint64) {
 	for _, s := range n.senders {
 		dropped["send-lost"] += s.Stats().Lost
 	}
-	n.logDrops(dropped)
+	n.access.drops(dropped)
 	dropped["session-stranger"] = n.port.Strangers()
 	return accepted, dropped
 }
@@ -188,7 +189,7 @@ func (g *group) serviceStatus(v *service) state.Service {
 	peer := g.nodes[st.Target].Name
 	s := state.Service{Name: v.cfg.Name, Advertised: v.cfg.Advertised.String(), Nodes: v.cfg.Nodes, Role: st.Role.String(),
 		Mode: "simplex", Epoch: uint64(st.Epoch), Peer: peer, InSync: st.Paired && st.Mated && st.Session, Why: why(st),
-		Upstream: v.health.State().Verdict.String(), UpstreamWhy: v.health.State().Reason,
+		Upstream: v.state().Verdict.String(), UpstreamWhy: v.state().Reason,
 		Flows: state.FlowCounts{Duplex: c.Duplex, Simplex: c.Simplex, Unprotected: p.Alone, Relayed: c.Relay, HalfOpen: c.HalfOpen, Closing: c.Closing},
 		Exchanges: state.ExchangeCounts{Delivered: p.Delivered, Replayed: p.Replayed, Reexecuted: p.Reexecuted,
 			Moved: p.Moved, Unprotected: p.Unprotected, Failed: p.Failed, Running: p.Inflight},
@@ -251,7 +252,8 @@ func (g *group) replicationStatus(v *service, p proxy.Stats) state.Replication {
 }
 
 func (v *service) webServer() state.WebServer {
-	h, p := v.health.Stats(), v.pool.Stats()
+	w := v.web.Load()
+	h, p := w.health.Stats(), w.pool.Stats()
 	return state.WebServer{Checks: h.Checks, FailedChecks: h.Failed, Lent: p.Lent, Idle: p.Idle, Waiting: p.Waiting,
 		Connects: p.Dialled, Failed: p.Failed, Reused: p.Reused, Stale: p.Stale, Expired: p.Expired}
 }

@@ -5,6 +5,7 @@ package main
 import (
 	"encoding/json"
 	"fmt"
+	"hash/fnv"
 	"io"
 	"net/http"
 	"net/netip"
@@ -17,6 +18,7 @@ import (
 
 	"github.com/ftgw/ftgw/config"
 	"github.com/ftgw/ftgw/replication"
+	"github.com/ftgw/ftgw/rewrite"
 )
 
 // Routes is what a node says of its routes, as `ftgw routes --json` prints it.
@@ -64,8 +66,8 @@ func (v *service) routes() []RouteStatus {
 	var all []RouteStatus
 	for i, st := range v.proxy.Routes() {
 		r := RouteStatus{Mode: config.Logged, Replies: st.Replies}
-		if i < len(v.cfg.Routes) {
-			c := v.cfg.Routes[i]
+		if routes := v.now().Routes; i < len(routes) {
+			c := routes[i]
 			r.Route, r.Text, r.Mode = c.String(), c.Text(), c.Mode
 		}
 		if st.Demoted != nil {
@@ -91,7 +93,7 @@ func (n *node) resetRoutes(name, path string) (reset int, err error) {
 				continue
 			}
 			found := path == ""
-			for i, r := range v.cfg.Routes {
+			for i, r := range v.now().Routes {
 				if path != "" && r.Text() != path {
 					continue
 				}
@@ -114,36 +116,50 @@ func (n *node) resetRoutes(name, path string) (reset int, err error) {
 func (g *group) tellRoute(v *service, index int, logged bool) {
 	for _, l := range g.links {
 		if l != nil {
-			l.Note(routeNote(v.cfg.Advertised, index, logged))
+			l.Note(v.routeNote(index, logged))
 		}
 	}
 }
 
-// tellRoutes tells a node whose session is new of all routes that are logged.
+// tellRoutes tells a node whose session is new, or that has the settings of this one now, of all routes
+// that are logged.
 func (g *group) tellRoutes(to int) {
 	for _, v := range g.services {
 		for i, r := range v.proxy.Routes() {
 			if r.Demoted != nil {
-				g.links[to].Note(routeNote(v.cfg.Advertised, i, true))
+				g.links[to].Note(v.routeNote(i, true))
 			}
 		}
 	}
 }
 
-func routeNote(a netip.AddrPort, index int, logged bool) replication.FlowNote {
+func (v *service) routeNote(index int, logged bool) replication.FlowNote {
+	a := v.cfg.Advertised
 	note := replication.FlowNote{Kind: replication.NoteRoute}
 	note.Flow.Client, note.Flow.Advertised = netip.AddrPortFrom(a.Addr(), uint16(index)), a
+	note.Flow.ISN = v.routesMark()
 	if logged {
 		note.Reason = replication.RouteLogged
 	}
 	return note
 }
 
-// toldRoute takes such a note.
+// routesMark tells lists of routes apart: while a node is reloaded and the other is not, an index means
+// another route to each.
+func (v *service) routesMark() rewrite.Seq {
+	h := fnv.New32a()
+	for _, r := range v.now().Routes {
+		fmt.Fprintln(h, r)
+	}
+	return rewrite.Seq(h.Sum32())
+}
+
+// toldRoute takes such a note. One that is about another list of routes says nothing here; it is said
+// again when both have the same.
 func (g *group) toldRoute(n replication.FlowNote, from string) {
 	v, index := g.serviceOf(n.Flow.Advertised), int(n.Flow.Client.Port())
 	switch {
-	case v == nil:
+	case v == nil || n.Flow.ISN != v.routesMark():
 	case n.Reason == replication.RouteLogged:
 		v.proxy.Demote(index, fmt.Sprintf("node %s has found that out; see its log", from))
 	default:

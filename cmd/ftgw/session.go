@@ -35,13 +35,13 @@ func (g *group) newLink(i int, keys replication.Keys) *link.Link {
 func (g *group) hello(to int) replication.Hello {
 	st := g.dir.status.Load()
 	return replication.Hello{Node: g.n.self.Name, Boot: g.n.boot, Epoch: uint64(st.Epoch),
-		Role: wireRole(st.Role), InSync: st.Paired && to == st.Target, ConfigDigest: g.n.cfg.Digest(), Kernel: g.n.kernel}
+		Role: wireRole(st.Role), InSync: st.Paired && to == st.Target, ConfigDigest: g.n.cfg.Digest(), Settings: g.n.word.Load(), Kernel: g.n.kernel}
 }
 
 // beat is what it is told all the time.
 func (g *group) beat(to int) replication.Heartbeat {
 	st := g.dir.status.Load()
-	h := replication.Heartbeat{Epoch: uint64(st.Epoch), Role: wireRole(st.Role)}
+	h := replication.Heartbeat{Epoch: uint64(st.Epoch), Role: wireRole(st.Role), Settings: g.n.word.Load(), Settled: g.settledWith(to)}
 	if g.serves() {
 		h.Flags |= replication.FlagServing
 	}
@@ -77,6 +77,7 @@ var _ link.Handler = (*session)(nil)
 
 func (s *session) Up(h replication.Hello) {
 	s.boot, s.apart = takeover.Boot(h.Boot), s.g.links[s.from].Status().Own
+	s.said(h.Settings)
 	s.g.log.Info("session up", "node", h.Node, "epoch", h.Epoch, "apart", s.apart)
 	if why := unequal(s.g.n.kernel, h.Kernel); why != "" {
 		s.g.log.Error("no pair with the node", "node", h.Node, "why", why)
@@ -89,6 +90,13 @@ func (s *session) Up(h replication.Hello) {
 	}
 	for _, v := range s.g.services {
 		s.g.n.data.resume(v.cfg.Advertised)
+	}
+}
+
+// said notes which settings the node has.
+func (s *session) said(settings uint64) {
+	if s.g.said[s.from].Swap(settings) != settings && settings == s.g.n.word.Load() {
+		s.g.tellRoutes(s.from)
 	}
 }
 
@@ -114,6 +122,8 @@ func (s *session) Heartbeat(h replication.Heartbeat) {
 		Owner: h.Flags&replication.FlagOwner != 0, Paired: h.Flags&replication.FlagPaired != 0,
 		Chosen: h.Flags&replication.FlagChosen != 0, VoiceTurn: h.VoiceTurn, AddressTurn: h.AddressTurn,
 		GaveUp: h.GaveUp, Knew: h.Knew, LinkDead: h.Flags&replication.FlagLinkDead != 0}
+	s.said(h.Settings)
+	s.g.settled[s.from].Store(h.Settled)
 	s.g.serve[s.from].Store(h.Flags&replication.FlagServing != 0)
 	echo := time.Duration(0)
 	if h.Echo != 0 {

@@ -74,6 +74,8 @@ type answers struct {
 	// drain gives up all that this node does, what it serves alone too if force is set, within
 	// limit then; nil: this node does nothing.
 	drain func(ctx context.Context, force bool, limit time.Duration) error
+	// reload reads the config file again and takes what has changed, or only says what that is.
+	reload func(ctx context.Context, dry bool) Reload
 }
 
 // serveSocket answers operators on l until ctx ends; it closes l.
@@ -132,6 +134,11 @@ func serveSocket(ctx context.Context, l net.Listener, a answers) error {
 			}
 			return a.drain(r.Context(), r.URL.Query().Get("force") == "true", limit)
 		})
+	})
+	mux.HandleFunc("POST /reload", func(w http.ResponseWriter, r *http.Request) {
+		if http.NewResponseController(w).SetWriteDeadline(time.Time{}) == nil {
+			writeJSON(w, a.reload(r.Context(), r.URL.Query().Get("dry-run") == "true"))
+		}
 	})
 	server := &http.Server{Handler: mux, ReadHeaderTimeout: time.Second, WriteTimeout: 5 * time.Second, IdleTimeout: 5 * time.Second}
 	served := make(chan error, 1)

@@ -209,7 +209,7 @@ func (g *group) turnOver(id rewrite.FlowID) bool {
 	if g.ending.Load() {
 		return true
 	}
-	if g.n.cfg.Timing.TurnOver == 0 && g.draining.Load() == 0 || !g.dir.status.Load().Paired {
+	if g.n.now().Timing.TurnOver == 0 && g.draining.Load() == 0 || !g.dir.status.Load().Paired {
 		return false
 	}
 	mode, ok := g.n.data.mode(id)

@@ -122,31 +122,36 @@ func (f *handOverFlags) run(cmd *cobra.Command, what string, query url.Values, d
 }
 
 // askNode asks the node at the socket and waits until it is done.
-func askNode(ctx context.Context, socket, what string, query url.Values) (state.Status, error) {
+func askNode(ctx context.Context, socket, what string, query url.Values) (s state.Status, err error) {
+	text, err := ask(ctx, socket, what, query)
+	if err == nil {
+		err = json.Unmarshal(text, &s)
+	}
+	return s, err
+}
+
+// ask has the node at the socket do what is asked for, and returns its answer when it is done.
+func ask(ctx context.Context, socket, what string, query url.Values) ([]byte, error) {
 	req, err := http.NewRequestWithContext(ctx, http.MethodPost, "http://ftgw/"+what+"?"+query.Encode(), nil)
 	if err != nil {
-		return state.Status{}, err
+		return nil, err
 	}
 	client := socketClient(socket)
 	client.Timeout = 0 // ctx bounds it
 	resp, err := client.Do(req)
 	if errors.Is(err, syscall.ECONNREFUSED) || errors.Is(err, syscall.ENOENT) {
-		return state.Status{}, codedError{exitNoReply, fmt.Errorf("no ftgw answers at %s (is it running? see ftgw run)", socket)}
+		return nil, codedError{exitNoReply, fmt.Errorf("no ftgw answers at %s (is it running? see ftgw run)", socket)}
 	}
 	if err != nil {
-		return state.Status{}, fmt.Errorf("%s: %w (what has moved stays moved; ask again)", what, err)
+		return nil, fmt.Errorf("%s: %w (what is done stays done; ask again)", what, err)
 	}
 	defer resp.Body.Close()
 	text, err := io.ReadAll(io.LimitReader(resp.Body, maxAnswer))
 	if err == nil && resp.StatusCode != http.StatusOK {
 		err = errors.New(strings.TrimSpace(string(text)))
 	}
-	var s state.Status
-	if err == nil {
-		err = json.Unmarshal(text, &s)
-	}
 	if err != nil {
-		return state.Status{}, fmt.Errorf("%s: %w", what, err)
+		return nil, fmt.Errorf("%s: %w", what, err)
 	}
-	return s, nil
+	return text, nil
 }

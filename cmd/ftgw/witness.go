@@ -26,17 +26,17 @@ import (
 
 // witnessNode is a node that serves nothing and grants claims.
 type witnessNode struct {
-	cfg     *config.Config
+	reloader
 	boot    takeover.Boot
 	grants  grantFile
 	server  *witness.Server
-	log     *slog.Logger
 	started time.Time
 }
 
 // runWitness grants claims until ctx ends.
-func runWitness(ctx context.Context, cfg *config.Config, log *slog.Logger) error {
-	w := &witnessNode{cfg: cfg, log: log, started: time.Now().Round(0)}
+func runWitness(ctx context.Context, cfg *config.Config, file source, log *slog.Logger) error {
+	w := &witnessNode{reloader: reloader{cfg: cfg, file: file, log: log}, started: time.Now().Round(0)}
+	w.present.Store(cfg)
 	rand.Read(w.boot[:])
 	socket, err := listenSocket(cfg.Socket) // first: another ftgw may be there
 	if err != nil {
@@ -49,14 +49,11 @@ func runWitness(ctx context.Context, cfg *config.Config, log *slog.Logger) error
 	if err != nil {
 		return err
 	}
-	secret, err := config.ReadSecret(cfg.SecretFile)
+	keys, err := w.readKeys()
 	if err != nil {
 		return err
 	}
-	keys, err := replication.DeriveKeys(secret)
-	if err != nil {
-		return err
-	}
+	w.keys = keys
 	held, err := w.grants.open(filepath.Join(cfg.StateDir, "grants"))
 	if err != nil {
 		return err
@@ -79,14 +76,15 @@ func runWitness(ctx context.Context, cfg *config.Config, log *slog.Logger) error
 	g, ctx := errgroup.WithContext(ctx)
 	g.Go(func() error { return w.server.Run(ctx) })
 	g.Go(func() error { return gossip.Run(ctx) })
-	g.Go(func() error { return serveSocket(ctx, socket, answers{status: w.status}) })
+	g.Go(func() error { return w.keepReloading(ctx) })
+	g.Go(func() error { return serveSocket(ctx, socket, answers{status: w.status, reload: w.reload}) })
 	g.Go(func() error { return page.serve(ctx, w.status, log) })
 	log.Info("witness runs", "node", cfg.Name, "groups", slices.Sorted(maps.Keys(groups)))
 	return g.Wait()
 }
 
 func (w *witnessNode) hello() replication.Hello {
-	return replication.Hello{Node: w.cfg.Name, Boot: w.boot, Role: replication.RoleWitness, ConfigDigest: w.cfg.Digest()}
+	return replication.Hello{Node: w.cfg.Name, Boot: w.boot, Role: replication.RoleWitness, ConfigDigest: w.cfg.Digest(), Settings: w.now().Settings()}
 }
 
 // status has a line for each service, with the epoch that was granted last.
