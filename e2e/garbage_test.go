@@ -199,7 +199,7 @@ func TestNoPair(t *testing.T) {
 			x.rewrite(t, x.B, line("secret_file = %q", path))
 		}, "another shared secret", "copy the same secret_file"},
 		{"another config", func(t *testing.T, x *cluster) {
-			x.rewrite(t, x.B, replaced("upstream = ", "idle_timeout = \"9s\"\nupstream = "))
+			x.rewrite(t, x.B, replaced("upstream = ", "forward = 20081\nupstream = "))
 		}, "another config", "same ftgw.toml"},
 		{"another kernel setting", func(t *testing.T, x *cluster) {
 			x.must(x.B.Sysctl("net/ipv4/tcp_sack", "0"))

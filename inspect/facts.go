@@ -94,6 +94,7 @@ type Peer struct {
 	Refused bool          // it is there and would never be a pair
 	Skew    time.Duration // how far its clock is ahead
 	Skewed  string        // problem: that is too far
+	Unlike  bool          // it has other settings, of those that a reload changes
 	Kernel  bool          // it says what its kernel is set to
 	Differs string        // problem: in what that differs
 

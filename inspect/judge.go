@@ -59,7 +59,7 @@ func (l *list) daemon(f Facts) {
 	case !r.Asked:
 		l.add(Daemon, Skipped, asRoot, "ftgw runs here; whether with this config was not asked at %s", r.Socket)
 	case r.Other:
-		l.add(Daemon, Warning, "restart ftgw where the file was changed", "ftgw runs here with another config than this file")
+		l.add(Daemon, Warning, "run ftgw reload, which says if a restart is needed", "ftgw runs here with another config than this file")
 	default:
 		l.add(Daemon, OK, "", "ftgw runs here with this config")
 	}

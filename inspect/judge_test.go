@@ -112,6 +112,7 @@ func TestJudge(t *testing.T) {
 			f.Peers[0].Apart, f.Peers[0].Unreached = netip.MustParseAddr("203.0.113.12"), "timeout"
 		}, Peers, Warning, "carries replies too: timeout", "cable"},
 		{"a replication_address astray", good(), func(f *Facts) { f.Place.Apart = "replication_address 203.0.113.11 is on eth0 (give it an interface)" }, Interface, Fail, "203.0.113.11 is on eth0", "give it"},
+		{"peer has other settings", good(), func(f *Facts) { f.Peers[0].Unlike = true }, Peers, Warning, "node b: answers, and runs with other settings", "ftgw reload"},
 		{"kernels differ", good(), func(f *Facts) { f.Peers[0].Differs = "MTU (set both)" }, Alike, Fail, "node b: MTU", "set both"},
 		{"kernel unknown", good(), func(f *Facts) { f.Peers[0].Kernel = false }, Alike, Skipped, "node b: its MTU", "again"},
 		{"skewed", good(), func(f *Facts) { f.Peers[0].Skewed = "1h ahead (chrony)" }, Clock, Warning, "node b is 1h ahead", "chrony"},

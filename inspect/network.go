@@ -87,6 +87,9 @@ func (l *list) peers(f Facts) {
 			l.add(Peers, Fail, p.Remedy, "%s%s: %s", kind, p.Name, p.Problem)
 		case p.Problem != "":
 			l.add(Peers, Warning, p.Remedy, "%s%s: %s", kind, p.Name, p.Problem)
+		case p.Unlike:
+			l.add(Peers, Warning, "install the same file on both, then run ftgw reload on each",
+				"%s%s: answers, and runs with other settings than the file here has", kind, p.Name)
 		default:
 			l.add(Peers, OK, "", "%s%s: answers, with the same secret, config and version", kind, p.Name)
 		}

@@ -32,7 +32,8 @@ to do. Skipped is what could not be looked at, mostly for want of rights: run it
   alike       MTU and sysctls on both hosts   clock      how far the nodes' differ
   firewall    nftables rules that drop what ftgw takes out of connection tracking, or sessions
 
-A node that is not running yet is a warning. Nodes whose digests are equal have the same settings.
+A node that is not running yet is a warning. Nodes whose digests are equal up to the dash
+can be a pair; behind it is a hash of what ftgw reload changes, which should be equal, too.
 With --files only the config file and the secret are read, on any machine. With --url it says
 instead which mode a request would get, and by which route; ftgw routes shows whether a running node
 has that route logged, for its replies differ.
@@ -136,7 +137,7 @@ func checkFiles(cfg *config.Config, path string) (r report, keys *replication.Ke
 // digestText is what people compare of a config's digest.
 func digestText(cfg *config.Config) string {
 	digest := cfg.Digest()
-	return fmt.Sprintf("%x", digest[:8])
+	return fmt.Sprintf("%x-%08x", digest[:8], uint32(cfg.Settings()))
 }
 
 // verdict is the error that ends check, if anything but the files fails.

@@ -51,9 +51,10 @@ func askNodes(ctx context.Context, cfg *config.Config, keys *replication.Keys, p
 		wg.Go(func() {
 			ctx, cancel := context.WithTimeout(ctx, askWait)
 			defer cancel()
-			hello := replication.Hello{Node: cfg.Name, Group: groups[i], ConfigDigest: cfg.Digest(), Kernel: kernel}
+			hello := replication.Hello{Node: cfg.Name, Group: groups[i], ConfigDigest: cfg.Digest(), Settings: cfg.Settings(), Kernel: kernel}
 			theirs, err := link.Ask(ctx, cfg.Self().Address, netip.AddrPortFrom(p.Address, cfg.SessionPort), *keys, hello)
 			answered(p, theirs, err)
+			p.Unlike = err == nil && theirs.Settings != hello.Settings
 			if p.Kernel = here && err == nil && !p.Witness; p.Kernel {
 				p.Differs = unequal(kernel, theirs.Kernel)
 			}

@@ -157,9 +157,9 @@ func (r *reloader) tell(a Reload) {
 		changes = append(changes, c.String())
 	}
 	if len(a.Errors) == 0 {
-		r.log.Info("reload", "outcome", a.Outcome, "file", a.File, "changes", changes, "warnings", a.Warnings)
+		r.log.Info("reload", "outcome", a.Outcome, "file", a.File, "changes", strings.Join(changes, "; "), "warnings", strings.Join(a.Warnings, "; "))
 	} else {
-		r.log.Error("reload", "outcome", a.Outcome, "file", a.File, "errors", a.Errors)
+		r.log.Error("reload", "outcome", a.Outcome, "file", a.File, "errors", strings.Join(a.Errors, "; "))
 	}
 }
 

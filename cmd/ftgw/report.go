@@ -18,7 +18,7 @@ import (
 func (n *node) status() state.Status {
 	kept := n.repairs.status()
 	s := state.Status{Node: n.self.Name, Version: version(), Address: n.self.Address.String(), Started: n.started.Round(0), At: time.Now().Round(0),
-		Config: digestText(n.cfg), Rules: &kept, Services: []state.Service{}, ARP: n.arp.Counts(), Queues: n.queues()}
+		Config: digestText(n.now()), Rules: &kept, Services: []state.Service{}, ARP: n.arp.Counts(), Queues: n.queues()}
 	s.Accepted, s.Drops = n.verdicts()
 	if kept.Problem != "" {
 		s.Warnings = append(s.Warnings, "the rules are not in force: "+kept.Problem)

@@ -89,7 +89,7 @@ func (w *witnessNode) hello() replication.Hello {
 
 // status has a line for each service, with the epoch that was granted last.
 func (w *witnessNode) status() state.Status {
-	s := state.Status{Node: w.cfg.Name, Version: version(), Config: digestText(w.cfg), Address: w.cfg.Self().Address.String(), Started: w.started, At: time.Now().Round(0)}
+	s := state.Status{Node: w.cfg.Name, Version: version(), Config: digestText(w.now()), Address: w.cfg.Self().Address.String(), Started: w.started, At: time.Now().Round(0)}
 	for _, n := range w.cfg.Nodes {
 		if n.Witness {
 			continue

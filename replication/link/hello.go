@@ -19,7 +19,7 @@ const (
 
 var (
 	// ErrConfig is a peer that runs another config.
-	ErrConfig = errors.New("link: the peer has another config: install the same ftgw.toml on both nodes and reload")
+	ErrConfig = errors.New("link: the peer has another config: install the same ftgw.toml on both nodes, then restart ftgw where it changed")
 	// ErrSelf is a peer that bears this node's own name or boot ID.
 	ErrSelf = errors.New("link: the peer answers as this very node: check the addresses and names of the [[node]] tables, and --name")
 	// ErrName is a peer that bears another node's name.
