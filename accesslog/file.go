@@ -74,6 +74,6 @@ func (f *file) close() {
 func (f *file) failed(doing string, err error) {
 	if !f.failing {
 		f.failing = true
-		f.cfg.Log.Warn(doing+" the access log failed, lines are lost; is the disk full or the directory gone?", "err", err)
+		f.cfg.Log.Warn(doing+" the access log failed, lines are lost; is the disk full or the directory gone?", "error", err)
 	}
 }

@@ -6,6 +6,7 @@ import (
 	"crypto/rand"
 	"crypto/tls"
 	"encoding/binary"
+	"fmt"
 	"io"
 	"net"
 	"os"
@@ -148,7 +149,7 @@ func TestGarbage(t *testing.T) {
 			t.Errorf("%s claimed: %+v", h.Name, s)
 		}
 	}
-	if said := x.nodes[x.B].Log(); !strings.Contains(said, "protocol version 3") || !strings.Contains(said, "another shared secret") {
+	if said := x.nodes[x.B].Log(); !strings.Contains(said, fmt.Sprintf("protocol version %d", replication.Version+1)) || !strings.Contains(said, "another shared secret") {
 		t.Errorf("b's log does not name what was wrong:\n%s", said)
 	}
 }

@@ -88,7 +88,7 @@ func (c *Cluster) rejoin(ctx context.Context, list *memberlist.Memberlist) {
 				return
 			}
 			if _, err := list.Join([]string{peer.String()}); err != nil {
-				c.cfg.Log.Debug("peer not joined", "peer", peer, "err", err)
+				c.cfg.Log.Debug("peer not joined", "peer", peer, "error", err)
 			}
 		}
 		select {
@@ -116,7 +116,7 @@ func (c *Cluster) publish(ctx context.Context, list *memberlist.Memberlist) {
 			return
 		case <-c.update:
 			if err := list.UpdateNode(streamTimeout); err != nil {
-				c.cfg.Log.Debug("metadata not confirmed as sent", "err", err)
+				c.cfg.Log.Debug("metadata not confirmed as sent", "error", err)
 			}
 		}
 	}

@@ -35,7 +35,7 @@ func (d *delegate) NodeMeta(limit int) []byte {
 	}
 	if err != nil {
 		// Without the extra part the rest always fits, and the boot ID must get out.
-		d.log.Error("node metadata shortened", "err", err)
+		d.log.Error("node metadata shortened", "error", err)
 		m := d.meta()
 		m.Extra = nil
 		b, _ = m.Marshal()
@@ -47,7 +47,7 @@ func (d *delegate) NodeMeta(limit int) []byte {
 func (d *delegate) NotifyMsg(b []byte) {
 	l, err := parseLeaving(b)
 	if err != nil {
-		d.log.Debug("message ignored", "err", err)
+		d.log.Debug("message ignored", "error", err)
 		return
 	}
 	if l.name == d.self || !d.roster.runs(l.name, l.boot) {

@@ -55,7 +55,7 @@ func (q *queue) setUp(readBuffer int) error {
 	// Opened here, because the file shows the namespace of the thread that opens it.
 	q.table, err = os.Open("/proc/thread-self/net/netfilter/nfnetlink_queue")
 	if err != nil {
-		q.cfg.Log.Warn("kernel's queue counters cannot be read", "queue", q.cfg.Number, "err", err)
+		q.cfg.Log.Warn("kernel's queue counters cannot be read", "queue", q.cfg.Number, "error", err)
 	}
 	if err := q.setBuffers(readBuffer); err != nil {
 		return err

@@ -189,7 +189,7 @@ func (q *queue) answer(id uint32, v Verdict) {
 	}
 	q.counts.refused.Add(1)
 	if v.Accept {
-		q.cfg.Log.Warn("verdict not taken, packet dropped", "queue", q.cfg.Number, "bytes", len(v.Data), "err", err)
+		q.cfg.Log.Warn("verdict not taken, packet dropped", "queue", q.cfg.Number, "bytes", len(v.Data), "error", err)
 		q.answer(id, Verdict{})
 	}
 }

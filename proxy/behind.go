@@ -128,7 +128,7 @@ func (x *executor) astray(why error) error {
 	x.row.outcome = Truncated
 	x.flow.s.count.failed.Add(1)
 	x.cfg.Log.Warn("a static reply may have gone out from the lost host and cannot be made here; resetting the connection",
-		"upstream", x.cfg.Upstream, "flow", x.flow.id, "index", x.index, "err", why)
+		"upstream", x.cfg.Upstream, "flow", x.flow.id, "index", x.index, "error", why)
 	x.flow.s.flows.Reset(x.flow.id)
 	return errDropped
 }

@@ -107,8 +107,7 @@ type Config struct {
 	// Epoch is asked by Promote for the number of the takeover, for the ledger. Default: always 0.
 	Epoch func() uint64
 
-	Node string       // this node's name, for the log
-	Log  *slog.Logger // default: nothing is logged
+	Log *slog.Logger // of what clients and the upstream cause; default: nothing is logged
 }
 
 func (c Config) withDefaults() Config {
@@ -168,9 +167,6 @@ func (c Config) withDefaults() Config {
 	}
 	if c.Log == nil {
 		c.Log = slog.New(slog.DiscardHandler)
-	}
-	if c.Node != "" {
-		c.Log = c.Log.With("node", c.Node)
 	}
 	return c
 }

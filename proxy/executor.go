@@ -254,7 +254,7 @@ func (x *executor) store(rec Record, body io.ReaderAt) error {
 // silenced ends the exchange and its flow: the record could not be stored.
 func (x *executor) silenced(rec Record, err error) error {
 	if x.ctx.Err() == nil {
-		x.cfg.Log.Info("a reply may not go out; dropping the flow", "flow", x.flow.id, "index", rec.Index, "err", err)
+		x.cfg.Log.Info("a reply may not go out; dropping the flow", "flow", x.flow.id, "index", rec.Index, "error", err)
 	}
 	x.row.outcome = Silenced
 	return errDropped
@@ -322,7 +322,7 @@ func (x *executor) classify(err error) error {
 	case errors.As(err, &f):
 		return f
 	case errors.Is(err, errSpill):
-		x.cfg.Log.Error("cannot keep a request's body", "flow", x.flow.id, "err", err)
+		x.cfg.Log.Error("cannot keep a request's body", "flow", x.flow.id, "error", err)
 		x.flow.s.count.failed.Add(1)
 		return noSpace
 	case isTimeout(err):

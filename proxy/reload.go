@@ -10,13 +10,13 @@ package proxy
 // has no such reply out any more (Server.Behind). A takeover executes what the lost host had begun by
 // the settings of that instant, whatever is changed afterwards.
 
-// Reload changes the settings. SpillDir, Buffers, Ledger, Node and Log stay as New had them, and so does
+// Reload changes the settings. SpillDir, Buffers, Ledger and Log stay as New had them, and so does
 // what is known of routes that keep their names. It is safe for concurrent use with all else.
 func (s *Server) Reload(cfg Config) {
 	old := s.cfg()
 	cfg.SpillDir, cfg.Buffers, cfg.Ledger = old.SpillDir, old.Buffers, old.Ledger
 	cfg = cfg.withDefaults()
-	cfg.Node, cfg.Log = old.Node, old.Log
+	cfg.Log = old.Log
 	s.depot.memory.Store(cfg.Memory)
 	s.present.Store(newSettings(cfg, old))
 	s.mu.Lock()

@@ -93,7 +93,7 @@ func (s *Server) Serve(ctx context.Context, l *net.TCPListener) error {
 		case errors.Is(err, net.ErrClosed):
 			return fmt.Errorf("proxy: accept on %v: %w", l.Addr(), err)
 		case err != nil: // most often out of file descriptors
-			s.cfg().Log.Error("cannot accept a connection; raise the limit of open files", "err", err)
+			s.cfg().Log.Error("cannot accept a connection; raise the limit of open files", "error", err)
 			select {
 			case <-ctx.Done():
 			case <-time.After(50 * time.Millisecond):

@@ -69,7 +69,7 @@ func (f *flow) receive() {
 		}
 		switch {
 		case spilled != nil:
-			f.s.cfg().Log.Error("standby cannot hold a request; the flow is unprotected", "flow", f.id, "err", spilled)
+			f.s.cfg().Log.Error("standby cannot hold a request; the flow is unprotected", "flow", f.id, "error", spilled)
 			f.lose()
 			abort(f.conn)
 			return

@@ -35,7 +35,7 @@ func (x *executor) pass(r *request, attempt uint8) (*wire, error) {
 			return nil, errDropped
 		}
 		f.s.cfg().Log.Warn("an unprotected request is turned away: the connection is not this host's alone",
-			"flow", f.id, "index", x.index, "err", err)
+			"flow", f.id, "index", x.index, "error", err)
 		r.close = true
 		return nil, &fault{status: http.StatusServiceUnavailable, why: "try again", field: "Retry-After: 1\r\n"}
 	}
@@ -200,7 +200,7 @@ func (x *executor) cut(framing int64, why error) error {
 	}
 	x.row.outcome = Truncated
 	x.flow.s.count.failed.Add(1)
-	x.cfg.Log.Warn("a reply is cut short", "upstream", x.cfg.Upstream, "flow", x.flow.id, "index", x.index, "err", why)
+	x.cfg.Log.Warn("a reply is cut short", "upstream", x.cfg.Upstream, "flow", x.flow.id, "index", x.index, "error", why)
 	switch p := x.prefix; {
 	case p.deferred() && x.flow.client.written < p.end():
 		x.flow.s.flows.Reset(x.flow.id)

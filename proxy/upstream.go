@@ -170,7 +170,7 @@ func (x *executor) upstreamFault(doing string, err error) error {
 		err = errors.New("its reply is malformed: " + f.why)
 	}
 	s.cfg().Log.Warn(doing+" the upstream failed; is it running?",
-		"upstream", s.cfg().Upstream, "flow", x.flow.id, "index", x.index, "err", err)
+		"upstream", s.cfg().Upstream, "flow", x.flow.id, "index", x.index, "error", err)
 	if errors.Is(err, errSpill) {
 		return fmt.Errorf("reply: %w", err)
 	}

@@ -155,7 +155,7 @@ func (s *Server) connected(m member, up bool) {
 	s.mu.Lock()
 	s.nodes[m] = up
 	s.mu.Unlock()
-	s.cfg.Log.Info("node", "pair", m.pair, "node", m.node, "connected", up)
+	s.cfg.Log.Info("node", "group", m.pair, "peer", m.node, "connected", up)
 }
 
 func (s *Server) step(pair string, ev takeover.WitnessEvent) {

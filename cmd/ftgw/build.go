@@ -48,7 +48,7 @@ func (n *node) buildPackets(undo *undoList) error {
 	for i := range 2 * spec.Workers {
 		in := i < spec.Workers
 		q, err := nfq.Open(nfq.Config{Number: queueBase + uint16(i), GSO: !in,
-			MaxLen: uint32(n.cfg.Limits.QueueLength), Log: n.log})
+			MaxLen: uint32(n.cfg.Limits.QueueLength), Log: n.quiet})
 		if err != nil {
 			return err
 		}
@@ -91,7 +91,7 @@ func (n *node) rulesSpec() rules.Spec {
 }
 
 func (n *node) newGossip(keys replication.Keys) (*membership.Cluster, error) {
-	return membership.New(gossipConfig(n.cfg, keys, n.log, gossip{n}, func() membership.Meta {
+	return membership.New(gossipConfig(n.cfg, keys, n.quiet, gossip{n}, func() membership.Meta {
 		return membership.Meta{Boot: membership.BootID(n.boot), Extra: appendViews(nil, n.views())}
 	}))
 }

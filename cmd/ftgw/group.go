@@ -32,6 +32,7 @@ type group struct {
 	nodes    []config.Node // in order
 	index    int           // of this node
 	log      *slog.Logger
+	quiet    *slog.Logger // see node
 	services []*service
 
 	dir     *director
@@ -81,7 +82,7 @@ func placeGroups(n *node) ([]*group, error) {
 			continue
 		}
 		g := &group{n: n, name: c.Name, ordinal: ordinal, nodes: c.Nodes, index: index,
-			log: n.log.With("group", c.Name), links: make([]*link.Link, len(c.Nodes)), serve: make([]atomic.Bool, len(c.Nodes)),
+			log: n.log.With("group", c.Name), quiet: n.quiet.With("group", c.Name), links: make([]*link.Link, len(c.Nodes)), serve: make([]atomic.Bool, len(c.Nodes)),
 			hears: make([]atomic.Int64, len(c.Nodes)), said: make([]atomic.Uint64, len(c.Nodes)), settled: make([]atomic.Uint64, len(c.Nodes))}
 		for _, s := range c.Services {
 			v := &service{cfg: s, webs: make(chan *way)}

@@ -56,6 +56,7 @@ func placed(t *testing.T, name string) *node {
 	n := &node{reloader: reloader{cfg: cfg, log: slog.New(slog.DiscardHandler)}, self: cfg.Self(), started: time.Now(), ctx: t.Context(),
 		boot: takeover.Boot{1}, data: newDatapath([]byte("key"), rewriteLimits, slog.New(slog.DiscardHandler))}
 	n.present.Store(cfg)
+	n.quiet = n.log
 	if n.groups, err = placeGroups(n); err != nil {
 		t.Fatal(err)
 	}

@@ -23,7 +23,7 @@ func (g *group) proxyConfig(v *service, cfg *config.Config, c config.Service, ac
 		TurnOver: g.turnOver, TurnOverIdle: cfg.Timing.TurnOver, Permit: g.permit, MayMove: g.mayMove, MayDefer: g.mayDefer,
 		MayOutrun: g.mayOutrun, Agreed: g.agreed, Mode: c.Mode, Shadow: c.HasMode(config.SyncStatic, config.Static),
 		Routes: routeNames(c.Routes), Route: c.RouteIndex, Demoted: func(route int) { g.tellRoute(v, route, true) },
-		Epoch: func() uint64 { return uint64(g.dir.epoch()) }, Node: g.n.self.Name, Log: g.log}
+		Epoch: func() uint64 { return uint64(g.dir.epoch()) }, Log: g.quiet.With("service", c.Name)}
 	if access != nil {
 		to.Access = access.Write
 	}

@@ -28,7 +28,7 @@ upstream = "unix:/run/app.sock"
 		t.Fatal(err)
 	}
 	log := slog.New(slog.DiscardHandler)
-	return &group{n: &node{reloader: reloader{cfg: cfg, log: log}, access: accessLogs{log: log}}}, &service{cfg: cfg.Services[0]}
+	return &group{quiet: log, n: &node{reloader: reloader{cfg: cfg, log: log}, access: accessLogs{log: log}}}, &service{cfg: cfg.Services[0]}
 }
 
 // TestHTTPConfig: what the file says is what the proxy gets.

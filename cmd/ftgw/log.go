@@ -133,8 +133,9 @@ func isJournal(f *os.File, stream string) bool {
 }
 
 const (
-	quietLines = 5                // of one message
-	quietFor   = 10 * time.Second // in this time
+	quietLines = 5           // of one message
+	quietFor   = time.Minute // in this time
+	maxKinds   = 256         // of messages that are told apart
 )
 
 // quiet lets few lines of the same message through in a time, and says in the next one how many
@@ -147,7 +148,7 @@ type quiet struct {
 
 type messages struct {
 	mu    sync.Mutex
-	count map[string]*lines // by message, of which there are few: they are constants
+	count map[string]*lines // by message, of which there are few: most are constants
 }
 
 type lines struct {
@@ -184,6 +185,10 @@ func (m *messages) take(message string, now time.Time) (passes bool, suppressed 
 	m.mu.Lock()
 	defer m.mu.Unlock()
 	l := m.count[message]
+	if l == nil && len(m.count) >= maxKinds {
+		message = ""
+		l = m.count[message]
+	}
 	if l == nil {
 		l = &lines{since: now}
 		m.count[message] = l

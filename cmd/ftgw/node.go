@@ -38,6 +38,7 @@ const (
 type node struct {
 	reloader
 	word    atomic.Uint64 // what the others are told of the settings
+	quiet   *slog.Logger  // of what clients, web servers and strangers can cause as often as they like
 	self    config.Node
 	iface   string
 	gateway netip.Addr
@@ -83,6 +84,7 @@ func runNode(ctx context.Context, cfg *config.Config, file source, log *slog.Log
 		quit: make(chan struct{}), defended: map[netip.Addr]time.Time{}, access: accessLogs{log: log}}
 	n.present.Store(cfg)
 	n.word.Store(cfg.Settings())
+	n.quiet = quietly(log)
 	n.try, n.warn = n.tryConfig, n.settingsWarnings
 	var undo undoList
 	defer undo.run(log)
@@ -125,19 +127,19 @@ func (n *node) build(ctx context.Context, undo *undoList) error {
 		return err
 	}
 	n.access.adopt(logs)
-	n.data = newDatapath(n.keys.ISS[:], flowLimits(n.cfg, flows), n.log)
+	n.data = newDatapath(n.keys.ISS[:], flowLimits(n.cfg, flows), n.quiet)
 	if err := n.buildPackets(undo); err != nil {
 		return err
 	}
 	n.port = link.NewPort(link.PortConfig{Self: netip.AddrPortFrom(n.self.Address, n.cfg.SessionPort),
-		Own: replicationPort(n.self, n.cfg.SessionPort), Keys: n.keys, Log: n.log})
+		Own: replicationPort(n.self, n.cfg.SessionPort), Keys: n.keys, Log: n.quiet})
 	for _, g := range n.groups {
 		if err := g.build(ctx, n.keys, undo); err != nil {
 			return err
 		}
 	}
 	n.arp, err = address.Open(address.Config{Interface: n.iface, Own: n.self.Address,
-		Alive: n.mayAnswer, Handler: wire{n}, Log: n.log})
+		Alive: n.mayAnswer, Handler: wire{n}, Log: n.quiet})
 	if err != nil {
 		return err
 	}

@@ -24,7 +24,7 @@ func (g gossip) Updated(name string, m membership.Meta) { g.heard(name, m) }
 func (g gossip) heard(name string, m membership.Meta) {
 	views, err := parseViews(m.Extra)
 	if err != nil {
-		g.n.log.Warn("gossip", "node", name, "error", err)
+		g.n.quiet.Warn("gossip", "peer", name, "error", err)
 	}
 	g.n.member(name, func(of *group, i int) {
 		of.post(takeover.Event{Kind: takeover.Sign, From: i, Epoch: epochIn(views, of)})
@@ -89,18 +89,19 @@ func (w wire) Foreign(v netip.Addr, mac net.HardwareAddr) {
 		return
 	}
 	n.defended[v] = time.Now()
-	g.log.Warn("another station claims the advertised address", "address", v, "mac", mac.String())
+	g.quiet.Warn("another station claims the advertised address", "address", v, "mac", mac.String())
 	if n.neighbours.sender(g, mac) >= 0 {
 		return
 	}
 	if err := n.arp.Announce(v); err != nil {
-		g.log.Error("cannot defend the address", "address", v, "error", err)
+		g.quiet.Error("cannot defend the address", "address", v, "error", err)
 	}
 }
 
 func (w wire) Link(up bool) {
-	w.n.log.Info("carrier", "interface", w.n.iface, "up", up)
-	w.n.data.cut.Store(!up)
+	if w.n.data.cut.Swap(!up) == up { // at the start it is taken for up
+		w.n.log.Info("carrier", "interface", w.n.iface, "up", up)
+	}
 	kind := takeover.LinkUp
 	if !up {
 		kind = takeover.LinkDown

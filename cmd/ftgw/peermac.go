@@ -96,10 +96,10 @@ func (n *node) learnMAC(p *neighbour, mac net.HardwareAddr) {
 		if p.doubts < enough || time.Since(p.since) < while {
 			return
 		}
-		n.log.Warn("the peer has another Ethernet address now", "peer", p.name, "mac", mac.String(), "before", p.mac)
+		n.quiet.Warn("the peer has another Ethernet address now", "peer", p.name, "mac", mac.String(), "before", p.mac)
 	}
 	if err := n.rules.UpdatePeerMAC(p.addr, mac); err != nil {
-		n.log.Error("cannot put a node's Ethernet address into the rules", "node", p.name, "mac", mac.String(), "error", err)
+		n.quiet.Error("cannot put a node's Ethernet address into the rules", "peer", p.name, "mac", mac.String(), "error", err)
 		return
 	}
 	p.mac, p.doubts = mac.String(), 0
@@ -112,7 +112,7 @@ func (n *node) doubt(p *neighbour, mac net.HardwareAddr) {
 		return
 	}
 	p.asking = true
-	n.log.Warn("the peer's address is claimed by another station", "peer", p.name, "mac", mac.String(), "known", p.mac)
+	n.quiet.Warn("the peer's address is claimed by another station", "peer", p.name, "mac", mac.String(), "known", p.mac)
 	n.begin(func(ctx context.Context) {
 		for range times {
 			n.probe(p.addr)

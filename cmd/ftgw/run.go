@@ -26,7 +26,7 @@ its access logs anew, as after log rotation moved them away.
 
 It logs to standard error, one line for each change of its state. Where that is the journal, lines
 have their priority and no time. What clients can cause as often as they like is written five
-times in ten seconds at most; the next line says how many were suppressed.
+times in a minute at most; the next line says how many were suppressed.
 It needs root, or the capabilities NET_ADMIN, NET_RAW and NET_BIND_SERVICE.
 
 Exit codes: 0 ended by a signal; 1 failed; 2 the config file or the command line is wrong.`,

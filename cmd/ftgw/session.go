@@ -26,7 +26,7 @@ func (g *group) newLink(i int, keys replication.Keys) *link.Link {
 		Beat:      func() replication.Heartbeat { return g.beat(i) },
 		Heartbeat: n.cfg.Timing.Heartbeat,
 		Silence:   n.cfg.Timing.HangTimeout,
-		Log:       n.log, // the link names the group itself
+		Log:       n.quiet, // the link names the group itself
 		Handler:   &session{g: g, from: i, offset: time.Since(n.started)},
 	})
 }
@@ -76,11 +76,12 @@ type session struct {
 var _ link.Handler = (*session)(nil)
 
 func (s *session) Up(h replication.Hello) {
+	fresh := s.boot != takeover.Boot(h.Boot)
 	s.boot, s.apart = takeover.Boot(h.Boot), s.g.links[s.from].Status().Own
 	s.said(h.Settings)
-	s.g.log.Info("session up", "node", h.Node, "epoch", h.Epoch, "apart", s.apart)
+	s.g.log.Info("session up", "peer", h.Node, "epoch", h.Epoch, "new_process", fresh, "apart", s.apart)
 	if why := unequal(s.g.n.kernel, h.Kernel); why != "" {
-		s.g.log.Error("no pair with the node", "node", h.Node, "why", why)
+		s.g.log.Error("no pair with the node", "peer", h.Node, "why", why)
 	}
 	s.g.post(takeover.Event{Kind: takeover.SessionUp, From: s.from, Boot: s.boot,
 		Apart: s.apart, Epoch: takeover.Epoch(h.Epoch), Unequal: h.Kernel != s.g.n.kernel})
@@ -104,7 +105,7 @@ func (s *session) said(settings uint64) {
 func (s *session) ofPeer() bool { return s.from == s.g.target() }
 
 func (s *session) Down(err error, reset bool) {
-	s.g.log.Info("session down", "node", s.g.nodes[s.from].Name, "error", err, "reset", reset)
+	s.g.log.Info("session down", "peer", s.g.nodes[s.from].Name, "error", err, "reset", reset)
 	s.g.serve[s.from].Store(false)
 	s.g.post(takeover.Event{Kind: takeover.SessionDown, From: s.from})
 }

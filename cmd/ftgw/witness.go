@@ -65,9 +65,9 @@ func runWitness(ctx context.Context, cfg *config.Config, file source, log *slog.
 		}
 	}
 	w.server = witness.New(witness.Config{Listen: netip.AddrPortFrom(cfg.Self().Address, cfg.SessionPort), Keys: keys,
-		Hello: w.hello, Pairs: groups, Grants: held, Write: w.grants.write, Log: log,
+		Hello: w.hello, Pairs: groups, Grants: held, Write: w.grants.write, Log: quietly(log),
 		SuspectAfter: cfg.Timing.SuspectAfter, HangTimeout: cfg.Timing.HangTimeout})
-	gossip, err := membership.New(gossipConfig(cfg, keys, log, w, func() membership.Meta {
+	gossip, err := membership.New(gossipConfig(cfg, keys, quietly(log), w, func() membership.Meta {
 		return membership.Meta{Boot: membership.BootID(w.boot)}
 	}))
 	if err != nil {
@@ -113,9 +113,9 @@ func (w *witnessNode) status() state.Status {
 // The witness decides by its connections; gossip only lets it be one of the cluster.
 
 func (w *witnessNode) Alive(name string, _ membership.Meta) {
-	w.log.Info("gossip", "node", name, "alive", true)
+	w.log.Debug("gossip", "peer", name, "alive", true)
 }
-func (w *witnessNode) Dead(name string)                       { w.log.Info("gossip", "node", name, "alive", false) }
+func (w *witnessNode) Dead(name string)                       { w.log.Debug("gossip", "peer", name, "alive", false) }
 func (w *witnessNode) Updated(name string, _ membership.Meta) {}
 func (w *witnessNode) Heard(string, time.Duration)            {}
 func (w *witnessNode) Leaving(string)                         {}

@@ -46,7 +46,7 @@ func (p *Port) greet(ctx context.Context, nc net.Conn, from *caller) {
 		from.refuse(theirs, why)
 	default:
 		p.strangers.Add(1)
-		p.cfg.Log.Debug("connection turned away", "from", nc.RemoteAddr().String(), "err", err)
+		p.cfg.Log.Debug("connection turned away", "from", nc.RemoteAddr().String(), "error", err)
 	}
 	nc.Close()
 }

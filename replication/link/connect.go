@@ -31,7 +31,7 @@ func (l *Link) dial(ctx context.Context) {
 			l.refuse(why)
 			wait = l.cfg.RefusedRetry
 		} else {
-			l.log.Debug("peer session not connected", "at", c.path().Peer, "err", err)
+			l.log.Debug("peer session not connected", "at", c.path().Peer, "error", err)
 			c.failed(err)
 		}
 		if backoff = min(2*backoff, lastBackoff); err == nil && time.Since(began) > lastBackoff {

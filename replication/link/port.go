@@ -121,7 +121,7 @@ func (p *Port) accept(ctx context.Context, ln net.Listener) {
 			if ctx.Err() != nil || errors.Is(err, net.ErrClosed) {
 				return
 			}
-			p.cfg.Log.Error("accept the peers' sessions", "err", err)
+			p.cfg.Log.Error("accept the peers' sessions", "error", err)
 			select { // out of descriptors: not a reason to spin
 			case <-time.After(lastBackoff):
 			case <-ctx.Done():

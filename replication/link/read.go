@@ -1,7 +1,10 @@
 package link
 
 import (
+	"context"
+	"errors"
 	"fmt"
+	"log/slog"
 
 	"github.com/ftgw/ftgw/internal/crashpoint"
 	"github.com/ftgw/ftgw/replication"
@@ -45,10 +48,14 @@ func (l *Link) answer(answer replication.StoredItem, cause error) {
 	switch answer.Result {
 	case replication.ResultRefused:
 		l.counts.refused.Add(1)
-		l.log.Debug("record refused", "flow", answer.Flow.String(), "index", answer.Index, "err", cause)
+		l.log.Debug("record refused", "flow", answer.Flow.String(), "index", answer.Index, "error", cause)
 	case replication.ResultFailed:
 		l.counts.failed.Add(1)
-		l.log.Warn("record not stored", "flow", answer.Flow.String(), "index", answer.Index, "err", cause)
+		level := slog.LevelWarn
+		if errors.Is(cause, replication.ErrDiffers) { // who made the reply says so
+			level = slog.LevelDebug
+		}
+		l.log.Log(context.Background(), level, "record not stored", "flow", answer.Flow.String(), "index", answer.Index, "error", cause)
 	}
 	crashpoint.Here(crashpoint.RecordStored)
 	l.say(func(o *replication.Outbox) { o.Stored(answer) })

@@ -52,7 +52,6 @@ func (l *Link) session(ctx context.Context, p *pair) (next *pair) {
 	readers.Wait()
 	writers.Wait()
 	l.setDown()
-	l.log.Info("peer session down", "peer", p.hello.Node, "err", err, "reset", reset)
 	l.cfg.Handler.Down(err, reset)
 	p.why = err
 	close(p.ended)
@@ -90,7 +89,6 @@ func (l *Link) begin(p *pair) {
 	l.counts.sessions.Add(1)
 	l.setUp(p)
 	l.warnOfSkew(p)
-	l.log.Info("peer session up", "peer", h.Node, "at", l.Status().At, "epoch", h.Epoch, "new_boot", old != h.Boot)
 	l.cfg.Handler.Up(h)
 }
 

@@ -67,7 +67,7 @@ func (l *Link) refuse(err error) {
 	l.state.refusal = err
 	l.state.Unlock()
 	if news {
-		l.log.Error("peer session refused", "err", err)
+		l.log.Error("peer session refused", "error", err)
 	}
 }
 

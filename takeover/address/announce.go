@@ -60,7 +60,7 @@ func (n *Node) repeat(ctx context.Context) error {
 		due, wait := n.turns.due(time.Now())
 		for _, v := range due {
 			if err := n.announceOnce(v); err != nil {
-				n.cfg.Log.Debug("announcement failed, comes again", "err", err)
+				n.cfg.Log.Debug("announcement failed, comes again", "error", err)
 			}
 		}
 		timer.Reset(wait)

@@ -74,7 +74,6 @@ func (n *Node) watchLink(ctx context.Context) error {
 			}
 			if !known || s.up != up {
 				known, up = true, s.up
-				n.cfg.Log.Info("link", "interface", n.cfg.Interface, "up", up)
 				n.cfg.Handler.Link(up)
 			}
 		}

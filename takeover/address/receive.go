@@ -105,7 +105,7 @@ func (n *Node) answered(addr netip.Addr, mac net.HardwareAddr) {
 
 func (n *Node) send(to net.HardwareAddr, b []byte) error {
 	if err := n.socket.send(to, b); err != nil {
-		n.cfg.Log.Debug("ARP frame not sent", "interface", n.cfg.Interface, "err", err)
+		n.cfg.Log.Debug("ARP frame not sent", "interface", n.cfg.Interface, "error", err)
 		return err
 	}
 	return nil
