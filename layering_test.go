@@ -42,7 +42,7 @@ var core = map[string][]string{
 
 // adapters may import the core and config, and none of each other. Packages below an adapter
 // belong to it.
-var adapters = []string{"proxy", "nfq", "rules", "membership", "takeover/address", "replication/link", "sockdiag", "witness", "upstream", "inspect/host", "web", "metrics"}
+var adapters = []string{"proxy", "nfq", "rules", "membership", "takeover/address", "replication/link", "sockdiag", "witness", "upstream", "inspect/host", "web", "metrics", "hook"}
 
 // impure are the parts of the standard library that touch the world. Time is not among them:
 // durations are pure, and clocks are found in the code itself.

@@ -3,15 +3,11 @@ package main
 
 import (
 	"context"
-	"errors"
-	"fmt"
 	"net/netip"
-	"os/exec"
-	"strings"
-	"syscall"
 	"time"
 
 	"github.com/ftgw/ftgw/config"
+	"github.com/ftgw/ftgw/hook"
 	"github.com/ftgw/ftgw/replication"
 	"github.com/ftgw/ftgw/takeover"
 	"github.com/ftgw/ftgw/witness"
@@ -84,7 +80,7 @@ func (g *group) FencePeer(e takeover.Epoch, i int) {
 		g.log.Warn("powering the peer off before the claim", "peer", target.Name, "command", target.Fence)
 		ev := takeover.Event{Kind: takeover.PeerFenced, From: i, Epoch: e}
 		began := time.Now()
-		if err := runFence(ctx, target, g.n.now().Timing.FenceTimeout); err != nil {
+		if err := fenceCommand(target, g.n.now().Timing.FenceTimeout).Run(ctx); err != nil {
 			g.log.Error("the peer is not powered off, so its address is not claimed", "peer", target.Name, "error", err)
 			ev.Kind = takeover.FenceFailed
 		} else {
@@ -94,24 +90,9 @@ func (g *group) FencePeer(e takeover.Epoch, i int) {
 	})
 }
 
-// runFence runs a node's fence command in the shell and waits for its end, with all that it
-// started, for limit at most.
-func runFence(ctx context.Context, target config.Node, limit time.Duration) error {
-	ctx, cancel := context.WithTimeout(ctx, limit)
-	defer cancel()
-	cmd := exec.CommandContext(ctx, "/bin/sh", "-c", target.Fence)
-	cmd.Env = append(cmd.Environ(), "FTGW_NODE="+target.Name, "FTGW_ADDRESS="+target.Address.String())
-	cmd.SysProcAttr = &syscall.SysProcAttr{Setpgid: true}
-	cmd.Cancel = func() error { return syscall.Kill(-cmd.Process.Pid, syscall.SIGKILL) }
-	cmd.WaitDelay = time.Second
-	out, err := cmd.CombinedOutput()
-	if err == nil {
-		return nil
-	}
-	if errors.Is(ctx.Err(), context.DeadlineExceeded) {
-		err = fmt.Errorf("did not end within fence_timeout, %v", limit)
-	}
-	const most = 500 // bytes of what it printed
-	text := strings.TrimSpace(string(out[:min(len(out), most)]))
-	return fmt.Errorf("fence command of %s: %w: %q (try it by hand: %s; if the node is off for sure, take it out of the service's nodes)", target.Name, err, text, target.Fence)
+// fenceCommand powers a node off.
+func fenceCommand(target config.Node, limit time.Duration) hook.Command {
+	return hook.Command{Name: "fence command of " + target.Name, Text: target.Fence, Limit: limit, Key: "fence_timeout",
+		Remedy: "; if the node is off for sure, take it out of the service's nodes",
+		Env:    []string{"FTGW_NODE=" + target.Name, "FTGW_ADDRESS=" + target.Address.String()}}
 }

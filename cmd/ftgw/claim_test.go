@@ -1,7 +1,6 @@
 package main
 
 import (
-	"context"
 	"net/netip"
 	"os"
 	"path/filepath"
@@ -25,7 +24,7 @@ func TestRunFence(t *testing.T) {
 		{"touch " + dir + "/done", ""},
 	} {
 		began := time.Now()
-		err := runFence(context.Background(), config.Node{Name: "web-b", Address: netip.MustParseAddr("192.0.2.12"), Fence: tt.command}, 300*time.Millisecond)
+		err := fenceCommand(config.Node{Name: "web-b", Address: netip.MustParseAddr("192.0.2.12"), Fence: tt.command}, 300*time.Millisecond).Run(t.Context())
 		if (err == nil) != (tt.wrong == "") || err != nil && !strings.Contains(err.Error(), tt.wrong) {
 			t.Errorf("%s: %v", tt.command, err)
 		}

@@ -32,6 +32,7 @@ type stage interface {
 	Yield()
 	HandOver(e takeover.Epoch, turn uint16, voice, address bool)
 	TakeVoice()
+	Changed(before, after *takeover.Status) // told of every step, when its actions are done
 }
 
 // director steps the machine: one goroutine, to which events are posted from everywhere.
@@ -128,11 +129,7 @@ func (d *director) step(ev takeover.Event) {
 		d.do(a)
 	}
 	d.publish()
-	after := d.status.Load()
-	if after.Role != before.Role || after.Owner != before.Owner || after.Held != before.Held {
-		d.log.Info("role", "role", after.Role.String(), "owner", after.Owner, "epoch", after.Epoch,
-			"held", after.Held, "why", after.Why)
-	}
+	d.stage.Changed(before, d.status.Load())
 }
 
 // publish shows the machine's state to the other goroutines.

@@ -14,6 +14,7 @@ import (
 	"sync/atomic"
 
 	"github.com/ftgw/ftgw/config"
+	"github.com/ftgw/ftgw/hook"
 	"github.com/ftgw/ftgw/proxy"
 	"github.com/ftgw/ftgw/replication"
 	"github.com/ftgw/ftgw/replication/link"
@@ -67,7 +68,9 @@ type service struct {
 	listener *net.TCPListener
 	stores   stores
 	web      atomic.Pointer[way]
-	webs     chan *way // those that a reload puts in its place
+	webs     chan *way   // those that a reload puts in its place
+	sick     atomic.Bool // the web server, as far as hooks were told
+	hooks    *hook.Queue
 }
 
 // now is what the config file says of the service at present.
@@ -85,7 +88,7 @@ func placeGroups(n *node) ([]*group, error) {
 			log: n.log.With("group", c.Name), quiet: n.quiet.With("group", c.Name), links: make([]*link.Link, len(c.Nodes)), serve: make([]atomic.Bool, len(c.Nodes)),
 			hears: make([]atomic.Int64, len(c.Nodes)), said: make([]atomic.Uint64, len(c.Nodes)), settled: make([]atomic.Uint64, len(c.Nodes))}
 		for _, s := range c.Services {
-			v := &service{cfg: s, webs: make(chan *way)}
+			v := &service{cfg: s, webs: make(chan *way), hooks: hook.NewQueue(g.quiet.With("service", s.Name))}
 			v.present.Store(&s)
 			w, err := g.newWeb(v, s)
 			if err != nil {
@@ -198,12 +201,18 @@ func (g *group) parts(part func(func(context.Context) error)) {
 	}
 	for _, v := range g.services {
 		part(v.serve)
+		part(v.hooks.Run)
 	}
 	part(g.keepHealthy)
 }
 
-// post hands an event to the group's director.
-func (g *group) post(ev takeover.Event) { g.dir.post(g.n.ctx, ev) }
+// post hands an event to the group's director. A node that has said farewell does not come back: its
+// peer would be in a pair with a process that ends.
+func (g *group) post(ev takeover.Event) {
+	if !g.n.leaving.Load() {
+		g.dir.post(g.n.ctx, ev)
+	}
+}
 
 // target is the index of the present peer.
 func (g *group) target() int { return int(g.peer.Load()) }

@@ -133,6 +133,7 @@ func (g *group) unended() int {
 
 // farewell makes this node silent and tells the others, who then claim at once.
 func (n *node) farewell() {
+	n.log.Info("node stops", "node", n.self.Name)
 	drain, cancel := context.WithTimeout(n.ctx, drainFor)
 	defer cancel()
 	if err := n.handOverAll(drain, true); err != nil {

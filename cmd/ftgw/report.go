@@ -166,6 +166,7 @@ func (n *node) verdicts() (accepted, dropped map[string]uint64) {
 		dropped["send-lost"] += s.Stats().Lost
 	}
 	n.access.drops(dropped)
+	n.hookDrops(dropped)
 	dropped["session-stranger"] = n.port.Strangers()
 	return accepted, dropped
 }

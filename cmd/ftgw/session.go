@@ -2,6 +2,7 @@
 package main
 
 import (
+	"log/slog"
 	"net/netip"
 	"time"
 
@@ -79,7 +80,7 @@ func (s *session) Up(h replication.Hello) {
 	fresh := s.boot != takeover.Boot(h.Boot)
 	s.boot, s.apart = takeover.Boot(h.Boot), s.g.links[s.from].Status().Own
 	s.said(h.Settings)
-	s.g.log.Info("session up", "peer", h.Node, "epoch", h.Epoch, "new_process", fresh, "apart", s.apart)
+	s.g.event(slog.LevelInfo, "session up", "peer", h.Node, "epoch", h.Epoch, "new_process", fresh, "apart", s.apart)
 	if why := unequal(s.g.n.kernel, h.Kernel); why != "" {
 		s.g.log.Error("no pair with the node", "peer", h.Node, "why", why)
 	}
@@ -105,7 +106,7 @@ func (s *session) said(settings uint64) {
 func (s *session) ofPeer() bool { return s.from == s.g.target() }
 
 func (s *session) Down(err error, reset bool) {
-	s.g.log.Info("session down", "peer", s.g.nodes[s.from].Name, "error", err, "reset", reset)
+	s.g.event(slog.LevelInfo, "session down", "peer", s.g.nodes[s.from].Name, "error", err, "reset", reset)
 	s.g.serve[s.from].Store(false)
 	s.g.post(takeover.Event{Kind: takeover.SessionDown, From: s.from})
 }

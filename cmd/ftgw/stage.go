@@ -175,7 +175,9 @@ func (g *group) Fence() {
 	for _, v := range g.services {
 		flows += g.n.data.fence(v.cfg.Advertised)
 	}
-	g.log.Warn("fenced: another node has claimed", "flows", flows)
+	if flows > 0 {
+		g.log.Warn("connections are lost: another node has claimed", "flows", flows)
+	}
 	g.link().Abandon()
 	g.n.begin(func(context.Context) {
 		for _, v := range g.services {

@@ -5,6 +5,7 @@ import (
 	"context"
 	"errors"
 	"fmt"
+	"log/slog"
 	"sync"
 
 	"github.com/ftgw/ftgw/config"
@@ -54,13 +55,18 @@ func sameWeb(a, b config.Service) bool {
 	return fmt.Sprint(x) == fmt.Sprint(y)
 }
 
-// judged tells of the web server's verdict.
+// judged tells of the web server's verdict; hooks only of what is another than before, whichever
+// server that was.
 func (g *group) judged(v *service, s upstream.State) {
-	log := g.log.Info
-	if s.Verdict == upstream.Unhealthy {
-		log = g.log.Warn
+	level, event := slog.LevelInfo, upstreamUp
+	sick := s.Verdict == upstream.Unhealthy
+	if sick {
+		level, event = slog.LevelWarn, upstreamDown
 	}
-	log("web server", "service", v.cfg.Name, "upstream", v.now().Upstream, "verdict", s.Verdict.String(), "why", s.Reason)
+	if v.sick.Swap(sick) != sick {
+		g.happened(v, event, s.Reason)
+	}
+	g.event(level, "web server", "service", v.cfg.Name, "upstream", v.now().Upstream, "verdict", s.Verdict.String(), "why", s.Reason)
 }
 
 // replaceWeb makes w the way of all exchanges from now on. Those under way end on the former one.
