@@ -206,13 +206,8 @@ func (g *group) parts(part func(func(context.Context) error)) {
 	part(g.keepHealthy)
 }
 
-// post hands an event to the group's director. A node that has said farewell does not come back: its
-// peer would be in a pair with a process that ends.
-func (g *group) post(ev takeover.Event) {
-	if !g.n.leaving.Load() {
-		g.dir.post(g.n.ctx, ev)
-	}
-}
+// post hands an event to the group's director.
+func (g *group) post(ev takeover.Event) { g.dir.post(g.n.ctx, ev) }
 
 // target is the index of the present peer.
 func (g *group) target() int { return int(g.peer.Load()) }
