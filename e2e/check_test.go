@@ -104,12 +104,18 @@ func TestCheckOfARunningPair(t *testing.T) {
 			t.Errorf("%s noticed: %+v\n%s", h.Name, st, x.nodes[h].Log())
 		}
 	}
-	// A file that was changed under a running ftgw.
+	// A file that was changed under a running ftgw, in what a reload takes, and in what needs a restart.
 	text, err := os.ReadFile(x.A.ConfigPath())
 	x.must(err)
-	x.must(os.WriteFile(x.A.ConfigPath(), []byte(replaced("[[service]]", "[[service]]\nidle_timeout = \"9s\"")(t, x, string(text))), 0o600))
-	if r := x.inspect(x.A, 1); len(r.of("daemon", "warning")) != 1 || len(r.of("peer", "fail")) != 2 {
-		t.Errorf("with another config: %+v", r)
+	for _, c := range []struct {
+		keys  string
+		code  int
+		level string // of both peers
+	}{{"[[service]]\nidle_timeout = \"9s\"", 0, "warning"}, {"[timing]\nlease = \"200ms\"\n[[service]]", 1, "fail"}} {
+		x.must(os.WriteFile(x.A.ConfigPath(), []byte(replaced("[[service]]", c.keys)(t, x, string(text))), 0o600))
+		if r := x.inspect(x.A, c.code); len(r.of("daemon", "warning")) != 1 || len(r.of("peer", c.level)) != 2 {
+			t.Errorf("with another config: %+v", r)
+		}
 	}
 }
 
