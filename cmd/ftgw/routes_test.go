@@ -11,6 +11,7 @@ import (
 	"github.com/google/go-cmp/cmp"
 
 	"github.com/ftgw/ftgw/config"
+	"github.com/ftgw/ftgw/proxy"
 )
 
 const designRoutesTable = `SERVICE  ROUTE              MODE      NOW       LOGGED  SYNC-STATIC  STATIC  DEFERRED  UNPROTECTED
@@ -71,5 +72,30 @@ func TestRoutesThroughTheSocket(t *testing.T) {
 				t.Errorf("(-want +got):\n%s", diff)
 			}
 		}
+	}
+}
+
+// While one node is reloaded and the other is not, an index may mean another route to each: such a note
+// is passed over.
+func TestNotesOfAnotherListOfRoutes(t *testing.T) {
+	g := placed(t, "web-a").groups[0]
+	v := g.services[0]
+	with := func(paths ...string) {
+		c := v.cfg
+		for _, p := range paths {
+			c.Routes = append(c.Routes, config.Route{Path: p, Mode: config.Static})
+		}
+		v.present.Store(&c)
+		v.proxy = proxy.New(proxy.Config{Routes: routeNames(c.Routes)}, nil, nil)
+	}
+	logged := func() bool { return v.routes()[0].LoggedSince != nil }
+	with("/a", "/b")
+	note := v.routeNote(0, true)
+	if g.toldRoute(note, "web-b"); !logged() {
+		t.Error("the route is not logged")
+	}
+	with("/b", "/a")
+	if g.toldRoute(note, "web-b"); logged() {
+		t.Error("another route is logged")
 	}
 }
