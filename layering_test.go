@@ -114,7 +114,7 @@ func forbidden(room, imported string, standard bool) string {
 		return ""
 	case room == "config":
 		return "config knows no other part"
-	case target == "internal/crashpoint" && !pure:
+	case (target == "internal/crashpoint" || target == "internal/defect") && !pure:
 		return "" // a mark in the code, which joins nothing
 	case from != "" && from != to && !targetPure && target != "config":
 		return "an adapter uses the core and config, never another adapter"

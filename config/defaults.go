@@ -1,6 +1,14 @@
 package config
 
-import "time"
+import (
+	_ "embed"
+	"time"
+)
+
+// Example is a file with every key, its default and what it is for.
+//
+//go:embed ftgw.example.toml
+var Example string
 
 // ForwardBase is added to the advertised port to get the default forwarding port.
 const ForwardBase = 20000

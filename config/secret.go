@@ -6,6 +6,7 @@ import (
 	"encoding/hex"
 	"fmt"
 	"os"
+	"path/filepath"
 )
 
 // The secret file is one line of text: the tag, which is the format's version, and the secret
@@ -25,12 +26,30 @@ func NewSecret() string {
 	return secretTag + hex.EncodeToString(b[:]) + "\n"
 }
 
-// ReadSecret returns the secret in the file at path. It refuses a file that every user may
-// read or write, since all keys between the nodes come from it.
+// envCredentials names the directory where systemd gives a unit copies of files that its user may
+// not read (LoadCredential=).
+const envCredentials = "CREDENTIALS_DIRECTORY"
+
+// credential returns the copy of the file at path that systemd gave this process, by the last
+// part of its name, or path itself where there is none.
+func credential(path string) string {
+	if dir := os.Getenv(envCredentials); dir != "" {
+		given := filepath.Join(dir, filepath.Base(path))
+		if _, err := os.Stat(given); err == nil {
+			return given
+		}
+	}
+	return path
+}
+
+// ReadSecret returns the secret in the file at path, or in the credential of that file's name where
+// systemd gave this process one. It refuses a file that every user may read or write, since all
+// keys between the nodes come from it.
 func ReadSecret(path string) ([]byte, error) {
+	path = credential(path)
 	info, err := os.Stat(path)
 	if err != nil {
-		return nil, fmt.Errorf("read secret: %w (make it once with: ftgw secret > %s; then copy it to each node)", err, path)
+		return nil, fmt.Errorf("read secret: %w (make it once with: ftgw secret %s; then copy it to each node)", err, path)
 	}
 	if info.Mode().Perm()&0o006 != 0 {
 		return nil, fmt.Errorf("read secret %s: mode %04o lets every user at it (chmod 600 %s)", path, info.Mode().Perm(), path)
@@ -40,7 +59,7 @@ func ReadSecret(path string) ([]byte, error) {
 	}
 	data, err := os.ReadFile(path)
 	if err != nil {
-		return nil, fmt.Errorf("read secret: %w (run as the file's owner, or as root)", err)
+		return nil, fmt.Errorf("read secret: %w (run as the file's owner, or as root; a systemd unit of another user is given it by LoadCredential=%s:%s)", err, filepath.Base(path), path)
 	}
 	secret, err := decodeSecret(data)
 	if err != nil {

@@ -22,6 +22,26 @@ func TestSecretThereAndBack(t *testing.T) {
 	}
 }
 
+// TestSecretAsCredential: systemd's copy goes before the file, if it gave one of that name.
+func TestSecretAsCredential(t *testing.T) {
+	given, own := bytes.Repeat([]byte{1}, MinSecret), bytes.Repeat([]byte{2}, MinSecret)
+	credentials, path := t.TempDir(), filepath.Join(t.TempDir(), "secret")
+	for file, data := range map[string][]byte{filepath.Join(credentials, "secret"): given, path: own} {
+		if err := os.WriteFile(file, data, 0o600); err != nil {
+			t.Fatal(err)
+		}
+	}
+	for _, tt := range []struct {
+		dir  string
+		want []byte
+	}{{"", own}, {credentials, given}, {t.TempDir(), own}} {
+		t.Setenv(envCredentials, tt.dir)
+		if got, err := ReadSecret(path); err != nil || !bytes.Equal(got, tt.want) {
+			t.Errorf("credentials in %q: secret %x, %v", tt.dir, got, err)
+		}
+	}
+}
+
 func TestReadSecret(t *testing.T) {
 	raw := bytes.Repeat([]byte{7}, MinSecret)
 	for _, tt := range []struct {
@@ -54,7 +74,7 @@ func TestReadSecret(t *testing.T) {
 			}
 		})
 	}
-	if _, err := ReadSecret("/nonexistent/secret"); err == nil || !strings.Contains(err.Error(), "ftgw secret >") {
+	if _, err := ReadSecret("/nonexistent/secret"); err == nil || !strings.Contains(err.Error(), "ftgw secret /nonexistent/secret") {
 		t.Errorf("missing file: %v", err)
 	}
 }

@@ -164,10 +164,10 @@ func refusals() []refusal {
 				t.Cleanup(func() { x.must(change(netlink.AddrDel)) })
 				return text
 			}},
-		{name: "short secret", change: secret("too short", 0o600), code: 1, says: []string{"its-secret", "9 bytes", "ftgw secret"}},
-		{name: "secret for everybody", change: secret(long, 0o644), code: 1, says: []string{"its-secret", "0644", "chmod 600"}},
-		{name: "secret with broken digits", change: secret("ftgw-secret-1 xyz\n", 0o600), code: 1, says: []string{"its-secret", "ftgw secret"}},
-		{name: "no secret", change: line("secret_file = %q", "/nowhere/secret"), code: 1, says: []string{"/nowhere/secret", "ftgw secret >"}},
+		{name: "short secret", change: secret("too short", 0o600), code: 78, says: []string{"its-secret", "9 bytes", "ftgw secret"}},
+		{name: "secret for everybody", change: secret(long, 0o644), code: 78, says: []string{"its-secret", "0644", "chmod 600"}},
+		{name: "secret with broken digits", change: secret("ftgw-secret-1 xyz\n", 0o600), code: 78, says: []string{"its-secret", "ftgw secret"}},
+		{name: "no secret", change: line("secret_file = %q", "/nowhere/secret"), code: 78, says: []string{"/nowhere/secret", "ftgw secret /nowhere/secret"}},
 		{name: "state_dir is a file", change: line("state_dir = %q", "/dev/null"), code: 1, says: []string{"state_dir", "/dev/null"}},
 		{name: "state_dir that takes no file", change: line("state_dir = %q", "/proc/self"), code: 1, says: []string{"state_dir", "/proc/self"}},
 		{name: "socket in no directory", change: line("socket = %q", "/dev/null/ftgw.sock"), code: 1, says: []string{"/dev/null", "set socket"}},
@@ -176,16 +176,16 @@ func refusals() []refusal {
 		{name: "epoch file cut short", change: epoch("ftgw-epochs-1\n\"a,b\" 4"), code: 1, says: []string{"state/epochs"}},
 		{name: "epoch file with more", change: epoch("ftgw-epochs-1\n\"a,b\" 4\n\"a,b\" 6\n"), code: 1, says: []string{"state/epochs"}},
 		{name: "epoch that leaves no next one", change: epoch("ftgw-epochs-1\n\"a,b\" 18446744073709551615\n"), code: 1, says: []string{"state/epochs"}},
-		{name: "no config file", code: 2, says: []string{"ftgw.toml", "--config"},
+		{name: "no config file", code: 78, says: []string{"ftgw.toml", "--config"},
 			change: func(_ *testing.T, x *cluster, _ string) string { return "" }},
-		{name: "several mistakes", code: 2, says: []string{"advertized", "line 1", "heartbeat", "192.0.2.11x", "upstream", "session_port"},
+		{name: "several mistakes", code: 78, says: []string{"advertized", "line 1", "heartbeat", "192.0.2.11x", "upstream", "session_port"},
 			change: func(t *testing.T, x *cluster, text string) string {
 				text = "advertized = 1\n" + text + "\n[timing]\nheartbeat = \"1 fortnight\"\n"
 				text = strings.Replace(text, `"192.0.2.11"`, `"192.0.2.11x"`, 1)
 				text = strings.Replace(text, `upstream = "127.0.0.1:8080"`, `upstream = ""`, 1)
 				return line("session_port = 70000")(t, x, text)
 			}},
-		{name: "no TOML", change: func(*testing.T, *cluster, string) string { return "secret_file = [[[\n" }, code: 2, says: []string{"ftgw.toml", "line 1"}},
+		{name: "no TOML", change: func(*testing.T, *cluster, string) string { return "secret_file = [[[\n" }, code: 78, says: []string{"ftgw.toml", "line 1"}},
 	}
 }
 
@@ -278,13 +278,13 @@ func TestWithoutPrivileges(t *testing.T) {
 		t.Fatal(err)
 	}
 	text, err := deprived(t, l.A, "run")
-	checkEnd(t, err, 1, text, "NET_ADMIN", "NET_RAW", "run as root")
+	checkEnd(t, err, 77, text, "NET_ADMIN", "NET_RAW", "run as root")
 	text, err = deprived(t, l.A, "check")
 	checkEnd(t, err, 0, text, "this process lacks NET_ADMIN, NET_RAW, NET_BIND_SERVICE", "skipped  kernel", "skipped  address", "skipped  port", "skipped  firewall", "sudo ftgw check")
 	text, err = deprived(t, l.A, "rules")
 	checkEnd(t, err, 0, text, "table inet ftgw")
 	text, err = deprived(t, l.A, "rules", "--install")
-	checkEnd(t, err, 1, text, "NET_ADMIN")
+	checkEnd(t, err, 77, text, "NET_ADMIN")
 }
 
 // deprived runs a command on a host without any capability.

@@ -182,7 +182,7 @@ func TestReloadRefuses(t *testing.T) {
 		code   int
 		says   []string
 	}{
-		{"mistakes", replaced(`upstream = "`, "idle_timeout = \"soon\"\nlog_level = 3\nupstream = \""), 2,
+		{"mistakes", replaced(`upstream = "`, "idle_timeout = \"soon\"\nlog_level = 3\nupstream = \""), 78,
 			[]string{`service[0].idle_timeout: "soon" is not a duration`, "service[0].log_level: unknown key"}},
 		{"a restart is needed", replaced(`upstream = "`, "idle_timeout = \"9s\"\nforward = 20081\nupstream = \""), 1,
 			[]string{"service.web.forward: 20080 → 20081", "restart needed: ftgw drain, then restart"}},

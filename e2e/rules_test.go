@@ -61,8 +61,8 @@ func TestRulesCommand(t *testing.T) {
 	before := traces(x)
 	x.ftgw(x.A, 0, []string{"rules"}, "table inet ftgw {", `device "eth0"`, "queue to ", "from 192.0.2.100 fwmark", "Rules of node a")
 	x.ftgw(x.Witness, 0, []string{"rules", "--install"}, "a witness: it has no rules")
-	x.ftgw(x.A, 2, []string{"rules", "--install", "--remove"}, "exclude each other")
-	x.ftgw(x.A, 2, []string{"rules", "--install", "--force"}, "--force goes with --remove")
+	x.ftgw(x.A, 64, []string{"rules", "--install", "--remove"}, "exclude each other")
+	x.ftgw(x.A, 64, []string{"rules", "--install", "--force"}, "--force goes with --remove")
 	x.ftgw(x.A, 0, []string{"rules", "--remove"}, "no rules were in force")
 	if after := traces(x); after != before {
 		t.Errorf("before %s\nafter %s", before, after)

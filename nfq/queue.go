@@ -74,7 +74,7 @@ type Config struct {
 // Queue is one bound NFQUEUE.
 type Queue interface {
 	// Run hands packets to h until ctx ends or the queue is closed (it returns nil) or reading
-	// fails or h panics (it returns an error). One Run at a time. Packets wait in the kernel
+	// fails (it returns an error); a panic of h is its own. One Run at a time. Packets wait in the kernel
 	// while nobody runs.
 	Run(ctx context.Context, h Handler) error
 	// Close ends Run, waits for it and unbinds the queue; the kernel drops what waits. It

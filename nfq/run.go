@@ -6,7 +6,6 @@ import (
 	"errors"
 	"fmt"
 	"os"
-	"runtime/debug"
 	"sync"
 	"sync/atomic"
 	"syscall"
@@ -56,9 +55,7 @@ func (q *queue) Run(ctx context.Context, h Handler) error {
 		default:
 			return fmt.Errorf("run queue %d: receive: %w", q.cfg.Number, err)
 		}
-		if err := q.handle(h, decide); err != nil {
-			return fmt.Errorf("run queue %d: %w", q.cfg.Number, err)
-		}
+		q.handle(h, decide)
 	}
 	return nil
 }
@@ -92,23 +89,21 @@ func (q *queue) readAhead() {
 	}
 }
 
-// handle parses the datagrams, gives the packets to h and drops what h left undecided.
-func (q *queue) handle(h Handler, decide func(int, Verdict)) (err error) {
+// handle parses the datagrams, gives the packets to h and drops what h left undecided, by a panic
+// too, which is the caller's to deal with.
+func (q *queue) handle(h Handler, decide func(int, Verdict)) {
 	b := q.batch
 	b.count = 0
 	for i := range b.filled {
 		q.parse(b.datagram(i))
 	}
 	if b.count == 0 {
-		return nil
+		return
 	}
 	clear(b.decided[:b.count])
 	q.counts.batches.Add(1)
 	q.counts.packets.Add(uint64(b.count))
 	defer func() {
-		if p := recover(); p != nil {
-			err = fmt.Errorf("handler panicked, its packets were dropped: %v\n%s", p, debug.Stack())
-		}
 		for i := range b.count {
 			if !b.decided[i] {
 				q.counts.unanswered.Add(1)
@@ -118,7 +113,6 @@ func (q *queue) handle(h Handler, decide func(int, Verdict)) (err error) {
 		b.count = 0 // a decide that comes too late finds nothing
 	}()
 	h(b.packets[:b.count], decide)
-	return nil
 }
 
 // parse appends the packets of one datagram to the batch. The kernel sends one message in

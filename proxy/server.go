@@ -10,6 +10,7 @@ import (
 	"sync/atomic"
 	"time"
 
+	"github.com/ftgw/ftgw/internal/defect"
 	"github.com/ftgw/ftgw/rewrite"
 )
 
@@ -81,7 +82,7 @@ func (s *Server) Serve(ctx context.Context, l *net.TCPListener) error {
 	}()
 	stop := context.AfterFunc(ctx, func() { l.Close() })
 	defer stop()
-	owned.Go(func() { s.janitor(ctx) })
+	owned.Go(func() { defer defect.Guard(); s.janitor(ctx) })
 	for {
 		conn, err := l.AcceptTCP()
 		switch {
@@ -102,6 +103,7 @@ func (s *Server) Serve(ctx context.Context, l *net.TCPListener) error {
 		}
 		h := s.admit(ctx, conn)
 		owned.Go(func() {
+			defer defect.Guard()
 			defer close(h.done)
 			s.handle(h)
 		})

@@ -36,7 +36,8 @@ Each host's processes have a processor of their own; the client has what is left
 told. It needs nginx and HAProxy as Debian packages them, and root or user namespaces; as root of the
 whole system each host also receives its packets on its own processor. It disturbs nothing outside.
 
-Exit codes: 0 measured, whatever came out; 1 it could not be measured; 2 the command line is wrong.`,
+Exit codes: 0 measured, whatever came out; 1 it could not be measured; others as in
+ftgw --help.`,
 		Example: `  ftgw bench                                   all figures, in about 20 minutes
   ftgw bench --quick                           all figures in two minutes, for a look
   ftgw bench --list                            what there is

@@ -53,7 +53,7 @@ func (n *node) buildPackets(undo *undoList) error {
 			return err
 		}
 		undo.add(q.Close)
-		n.workers = append(n.workers, worker{q, in})
+		n.workers = append(n.workers, &worker{queue: q, in: in})
 	}
 	for _, s := range []struct {
 		to   *sender

@@ -42,8 +42,8 @@ With --json it prints one object: node, config (the file), digest, level (the wo
 a list of objects with check, level, what and, where something is to be done, remedy. Names and
 levels are as above; more may be added.
 
-Exit codes: 0 all is ok, or skipped, or a warning; 1 something fails; 2 mistakes in the files or
-on the command line.`
+Exit codes: 0 all is ok, or skipped, or a warning; 1 something fails; 78 mistakes in the files;
+others as in ftgw --help.`
 
 // report is what check says, as --json prints it.
 type report struct {
@@ -119,19 +119,14 @@ func mistakes(path string, err error) report {
 func checkFiles(cfg *config.Config, path string) (r report, keys *replication.Keys, wrong error) {
 	r = report{Node: cfg.Name, Config: path, Digest: digestText(cfg),
 		Findings: []inspect.Finding{{Check: inspect.Config, What: path + ": no mistakes"}}}
-	secret, err := config.ReadSecret(cfg.SecretFile)
-	if err == nil {
-		var derived replication.Keys
-		derived, err = replication.DeriveKeys(secret)
-		keys = &derived
-	}
+	derived, err := readKeys(cfg)
 	if err != nil {
 		what, remedy := inspect.Split(err.Error())
 		r.Findings = append(r.Findings, inspect.Finding{Check: inspect.Secret, Level: inspect.Fail, What: what, Remedy: remedy})
-		return r, nil, codedError{exitUsage, err}
+		return r, nil, err
 	}
 	r.Findings = append(r.Findings, inspect.Finding{Check: inspect.Secret, What: cfg.SecretFile + " can be used"})
-	return r, keys, nil
+	return r, &derived, nil
 }
 
 // digestText is what people compare of a config's digest.

@@ -114,8 +114,8 @@ WHY one is not duplex:
 UNANSWERED are bytes of requests that a standby holds until their reply is stored, STORED those of
 stored replies that still wait here.
 
-Exit codes: 0 shown; 1 failed; 2 the config file or the command line is wrong; 3 no ftgw
-answers at the socket.`,
+Exit codes: 0 shown; 69 no ftgw answers at the socket; others as in
+ftgw --help.`,
 		Example: `  ftgw flows
   ftgw flows --service shop --limit 10
   ftgw flows --limit 0 --json            all of them`,

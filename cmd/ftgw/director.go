@@ -50,6 +50,7 @@ type director struct {
 	renewUntil  atomic.Int64      // ns since start
 	answerUntil atomic.Int64
 	awakeUntil  atomic.Int64
+	steppedAt   atomic.Int64
 	lastSign    []atomic.Int64 // of each node, by index; behind them those by the nodes' own network
 	progressAt  atomic.Int64
 	status      atomic.Pointer[takeover.Status]
@@ -136,6 +137,7 @@ func (d *director) step(ev takeover.Event) {
 func (d *director) publish() {
 	st := d.machine.Status()
 	d.status.Store(&st)
+	d.steppedAt.Store(int64(d.now()))
 	d.renewUntil.Store(int64(d.machine.RenewUntil()))
 	d.answerUntil.Store(int64(d.machine.AnswerUntil()))
 	awake := time.Duration(0)

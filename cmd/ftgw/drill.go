@@ -61,8 +61,8 @@ host and the merged log of all processes are kept and their place is printed; th
 seed plays the same rounds again. It needs root or user namespaces and disturbs nothing
 outside them.
 
-Exit codes: 0 every promise kept; 1 one broken, or the drill could not be played; 2 the
-command line is wrong.`,
+Exit codes: 0 every promise kept; 1 one broken, or the drill could not be played; others as in
+ftgw --help.`,
 		Example: `  ftgw drill                                   every scenario
   ftgw drill --list                            what there is
   ftgw drill --only table2                     the rows of Table 2

@@ -4,6 +4,7 @@ import (
 	"github.com/spf13/cobra"
 
 	"github.com/ftgw/ftgw/config"
+	"github.com/ftgw/ftgw/replication"
 )
 
 const defaultConfig = "/etc/ftgw/ftgw.toml"
@@ -21,7 +22,16 @@ func (f *fileFlags) add(cmd *cobra.Command) {
 func (f *fileFlags) load() (*config.Config, error) {
 	cfg, err := config.Load(f.path, f.name)
 	if err != nil {
-		return nil, codedError{exitUsage, err}
+		return nil, codedError{exitConfig, err}
 	}
 	return cfg, nil
+}
+
+// readKeys returns the keys that come from the shared secret.
+func readKeys(cfg *config.Config) (replication.Keys, error) {
+	secret, err := config.ReadSecret(cfg.SecretFile)
+	if err != nil {
+		return replication.Keys{}, codedError{exitConfig, err}
+	}
+	return replication.DeriveKeys(secret)
 }

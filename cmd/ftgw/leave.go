@@ -9,8 +9,10 @@ import (
 	"strings"
 	"time"
 
+	"github.com/coreos/go-systemd/v22/daemon"
 	"golang.org/x/sync/errgroup"
 
+	"github.com/ftgw/ftgw/internal/defect"
 	"github.com/ftgw/ftgw/sockdiag"
 	"github.com/ftgw/ftgw/takeover"
 )
@@ -91,6 +93,7 @@ func (n *node) handOverAll(ctx context.Context, finish bool) error {
 	var all errgroup.Group
 	for _, g := range n.groups {
 		all.Go(func() error {
+			defer defect.Guard()
 			err := g.relinquish(ctx, true)
 			if finish && errors.Is(err, errAlone) {
 				err = g.finish(ctx)
@@ -134,6 +137,7 @@ func (g *group) unended() int {
 // farewell makes this node silent and tells the others, who then claim at once.
 func (n *node) farewell() {
 	n.log.Info("node stops", "node", n.self.Name)
+	supervise(n.log, daemon.SdNotifyStopping)
 	drain, cancel := context.WithTimeout(n.ctx, drainFor)
 	defer cancel()
 	if err := n.handOverAll(drain, true); err != nil {

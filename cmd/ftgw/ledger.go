@@ -120,8 +120,7 @@ The web server was told ATTEMPT as Ftgw-Attempt, and the exchange's transaction 
 --json shows, as Idempotency-Key (unless the client sent one). Both nodes have a ledger of their
 own; it is kept in memory, as many exchanges as "ledger" under [limits] says.
 
-Exit codes: 0 shown; 1 failed; 2 the config file or the command line is wrong; 3 no ftgw
-answers at the socket.`,
+Exit codes: 0 shown; 69 no ftgw answers at the socket; others as in ftgw --help.`,
 		Example: `  ftgw ledger
   ftgw ledger --since-takeover           whom to ask whether an order came twice
   ftgw ledger --limit 0 --json           all that is kept`,

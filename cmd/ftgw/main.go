@@ -14,24 +14,30 @@ import (
 	"syscall"
 
 	"github.com/spf13/cobra"
-)
 
-// The exit codes, as the help names them.
-const (
-	exitFailed  = 1 // what was asked could not be done
-	exitUsage   = 2 // the command line or the config file is wrong
-	exitNoReply = 3 // no ftgw answers at the socket
+	"github.com/ftgw/ftgw/internal/defect"
 )
 
 func main() {
+	if err := defect.MoveStderr(); err != nil {
+		fmt.Fprintln(os.Stderr, "ftgw:", err)
+		os.Exit(exitFailed)
+	}
 	// The signals stay caught: a demo in a user namespace gets Ctrl-C twice, from the terminal
 	// and from its parent, and still has to clean up.
 	ctx, _ := signal.NotifyContext(context.Background(), syscall.SIGINT, syscall.SIGTERM)
 	os.Exit(execute(ctx, os.Args[1:], os.Stdout, os.Stderr))
 }
 
-// execute runs one command line and returns its exit code.
-func execute(ctx context.Context, args []string, out, errOut io.Writer) int {
+// execute runs one command line and returns its exit code. A defect of its own goroutine ends in
+// one line like any other error.
+func execute(ctx context.Context, args []string, out, errOut io.Writer) (code int) {
+	defer func() {
+		if v := recover(); v != nil {
+			fmt.Fprintln(errOut, "ftgw: "+defect.Line(v))
+			code = exitDefect
+		}
+	}()
 	root := rootCommand()
 	root.SetArgs(args)
 	root.SetOut(out)
@@ -53,13 +59,10 @@ func execute(ctx context.Context, args []string, out, errOut io.Writer) int {
 
 const rootHelp = `ftgw serves one advertised address from two hosts. Both hold every TCP connection; when
 either dies, the other goes on where it stopped, and neither client nor web server notice
-more than a pause.
-
-Exit codes: 0 done; 1 failed; 2 the command line or the config file is wrong; 3 no ftgw
-answers at the socket.`
+more than a pause.`
 
 const rootExample = `  ftgw demo                              see both hosts die, on this machine, in a minute
-  ftgw secret > /etc/ftgw/secret         once; then copy the file to the other host
+  ftgw secret /etc/ftgw/secret           once; then copy the file to the other host
   ftgw check --config ftgw.toml          whatever would keep this node from serving
   ftgw run --config ftgw.toml            serve, on each host
   ftgw status                            who serves what, and is it protected`
@@ -68,18 +71,20 @@ func rootCommand() *cobra.Command {
 	root := &cobra.Command{
 		Use:           "ftgw",
 		Short:         "TCP connections that survive the death of a host",
-		Long:          rootHelp,
+		Long:          rootHelp + "\n\n" + exitTable(),
 		Example:       rootExample,
 		SilenceErrors: true,
 		SilenceUsage:  true,
+		Version:       version(),
 		Args:          knownCommand,
 		RunE:          func(cmd *cobra.Command, _ []string) error { return cmd.Help() },
 	}
+	root.SetVersionTemplate("{{.Name}} {{.Version}}\n") // as the command version prints it
 	root.SetFlagErrorFunc(func(cmd *cobra.Command, err error) error {
 		return codedError{exitUsage, fmt.Errorf("%w (see %s --help)", err, cmd.CommandPath())}
 	})
 	root.AddCommand(runCommand(), checkCommand(), rulesCommand(), statusCommand(), switchoverCommand(), drainCommand(), reloadCommand(), flowsCommand(), ledgerCommand(), routesCommand(), secretCommand(), demoCommand(),
-		drillCommand(), benchCommand(), versionCommand(), labAppCommand(), labLoadCommand(), labRelayCommand())
+		drillCommand(), benchCommand(), versionCommand(), labAppCommand(), manualCommand(), labLoadCommand(), labRelayCommand())
 	return root
 }
 

@@ -41,7 +41,13 @@ route = [{suffix = ".png", methods = ["GET"], mode = "unprotected"}]
 		{"", 0, "ftgw demo"},
 		{"--help", 0, "Exit codes"},
 		{"version", 0, "ftgw "},
+		{"--version", 0, "ftgw " + version()},
+		{"completion bash", 0, "complete "},
 		{"secret", 0, "ftgw-secret-1 "},
+		{"secret " + dir + "/new", 0, ""},
+		{"secret " + dir + "/new", exitFailed, "remove it first"},
+		{"secret " + dir + "/none/new", exitFailed, "may write"},
+		{"run --name web-b --config " + good + "2", exitConfig, "--config"},
 		{"stat", exitUsage, "did you mean status?"},
 		{"frobnicate", exitUsage, "ftgw --help"},
 		{"drill --mode frobnicated", exitUsage, "write logged, sync-static, static"},
@@ -51,17 +57,17 @@ route = [{suffix = ".png", methods = ["GET"], mode = "unprotected"}]
 		{"drill --mode static --list", 0, "not played: in this mode"},
 		{"run --bogus", exitUsage, "run --help"},
 		{"run now", exitUsage, `takes no "now"`},
-		{"run --config " + bad, exitUsage, "line 1: nme: unknown key; did you mean name?"},
-		{"check --config " + bad, exitUsage, "line 2: node: is a number"},
-		{"check --config " + dir + "/none", exitUsage, "--config"},
+		{"run --config " + bad, exitConfig, "line 1: nme: unknown key; did you mean name?"},
+		{"check --config " + bad, exitConfig, "line 2: node: is a number"},
+		{"check --config " + dir + "/none", exitConfig, "--config"},
 		{"check --files --name web-b --config " + good, 0, "service shop: 192.0.2.100:80, primary web-a, backup web-b"},
 		{"check --files --json --name web-b --config " + good, 0, `"level":"ok","findings":[{"check":"config","level":"ok","what":"`},
-		{"check --json --config " + bad, exitUsage, `{"check":"config","level":"fail","what":"line 1: nme: unknown key","remedy":"did you mean name?"}`},
+		{"check --json --config " + bad, exitConfig, `{"check":"config","level":"fail","what":"line 1: nme: unknown key","remedy":"did you mean name?"}`},
 		{"check --name web-b --config " + good, exitFailed, "no interface of this host has the address 192.0.2.12  — correct the node's"},
 		{"rules --name web-b --config " + good, 0, "ip daddr 192.0.2.100 tcp dport 80 goto in4"},
 		{"rules --name web-b --install --remove --config " + good, exitUsage, "exclude each other"},
-		{"rules --force", exitUsage, "--config"},
-		{"check --name web-c --config " + good, exitUsage, "one of web-a, web-b"},
+		{"rules --force", exitConfig, "--config"},
+		{"check --name web-c --config " + good, exitConfig, "one of web-a, web-b"},
 		{"check --name web-b --config " + good + " --url http://shop/a/b.png?x", 0, "service shop: GET /a/b.png: unprotected (route suffix = \".png\", methods = [\"GET\"])"},
 		{"check --name web-b --config " + good + " --url /a.png --method PUT", 0, "service shop: PUT /a.png: logged (no route"},
 		{"check --name web-b --config " + good + " --url a.png", exitUsage, "is no path"},
@@ -93,7 +99,7 @@ func TestCheckReadsTheSecret(t *testing.T) {
 		t.Fatal(err)
 	}
 	var out bytes.Buffer
-	if code := execute(t.Context(), []string{"check", "--config", path, "--name", "web-a"}, &out, &out); code != exitUsage {
+	if code := execute(t.Context(), []string{"check", "--config", path, "--name", "web-a"}, &out, &out); code != exitConfig {
 		t.Errorf("exit code %d: %s", code, &out)
 	}
 }

@@ -17,6 +17,7 @@ import (
 	"golang.org/x/sync/errgroup"
 
 	"github.com/ftgw/ftgw/config"
+	"github.com/ftgw/ftgw/internal/defect"
 	"github.com/ftgw/ftgw/membership"
 	"github.com/ftgw/ftgw/nfq"
 	"github.com/ftgw/ftgw/replication"
@@ -59,7 +60,7 @@ type node struct {
 	page       *shown       // the web page and the metrics; nil: off
 	epochs     epochFile
 	writes     chan epochWrite // to be put on disk, in order
-	workers    []worker
+	workers    []*worker
 	senders    []*nfq.Sender
 	upstreams  int // connections to web servers, at most
 	access     accessLogs
@@ -69,6 +70,7 @@ type node struct {
 	leaving  atomic.Bool
 	quit     chan struct{} // asks run to end in good order, as the end of its context does
 	quitting sync.Once
+	leased   atomic.Int64             // when the leases' keeper last went round, ns since started
 	defended map[netip.Addr]time.Time // advertised addresses, the last time; the ARP reader's goroutine only
 }
 
@@ -76,6 +78,7 @@ type node struct {
 type worker struct {
 	queue nfq.Queue
 	in    bool
+	since atomic.Int64 // when the batch in hand was begun, ns since the node's start; 0: none is
 }
 
 // runNode serves until ctx ends.
@@ -110,13 +113,16 @@ func (n *node) build(ctx context.Context, undo *undoList) error {
 	if err := n.place(); err != nil {
 		return err
 	}
-	if n.keys, err = n.readKeys(); err != nil {
+	if n.keys, err = readKeys(n.cfg); err != nil {
 		return err
 	}
 	if n.epochs, err = openEpochs(filepath.Join(n.cfg.StateDir, "epochs")); err != nil {
 		return err
 	}
 	if err := n.preflight(); err != nil {
+		return err
+	}
+	if err := keepReports(n.cfg.StateDir, n.log); err != nil {
 		return err
 	}
 	if n.page, err = listenPage(n.cfg.Metrics, undo); err != nil {
@@ -158,6 +164,7 @@ func (n *node) run(ctx context.Context) error {
 	defer n.wg.Wait()
 	defer stop()
 	all.Go(func() error { // ends the run: in good order when that is asked for, at once when a part fails
+		defer defect.Guard()
 		select {
 		case <-ctx.Done():
 			n.farewell()
@@ -169,9 +176,11 @@ func (n *node) run(ctx context.Context) error {
 		stop()
 		return nil
 	})
-	part := func(f func(context.Context) error) { all.Go(func() error { return f(stopped) }) }
+	part := func(f func(context.Context) error) {
+		all.Go(func() error { defer defect.Guard(); return f(stopped) })
+	}
 	for _, w := range n.workers {
-		part(func(ctx context.Context) error { return w.queue.Run(ctx, n.data.handler(w.in)) })
+		part(func(ctx context.Context) error { return w.queue.Run(ctx, n.watched(w)) })
 	}
 	part(n.port.Run)
 	part(n.gossip.Run)
@@ -193,13 +202,14 @@ func (n *node) run(ctx context.Context) error {
 	part(func(ctx context.Context) error {
 		return serveSocket(ctx, n.socket, answers{n.status, n.ledger, n.routes, n.resetRoutes, n.flows, n.switchover, n.drain, n.reload})
 	})
+	part(n.keepSupervisor)
 	n.log.Info("node runs", "node", n.self.Name, "groups", groupNames(n.groups), "interface", n.iface, "gateway", n.gateway)
 	return all.Wait()
 }
 
 // begin runs f in a goroutine that run waits for.
 func (n *node) begin(f func(context.Context)) {
-	n.wg.Go(func() { f(n.ctx) })
+	n.wg.Go(func() { defer defect.Guard(); f(n.ctx) })
 }
 
 // services returns what a config says of the services of this node.

@@ -75,7 +75,7 @@ func privileged() error {
 		return err
 	}
 	if len(lacks) > 0 {
-		return fmt.Errorf("missing capabilities: %s (run as root, or grant them: AmbientCapabilities=CAP_NET_ADMIN CAP_NET_RAW CAP_NET_BIND_SERVICE in the systemd unit)", strings.Join(lacks, " "))
+		return codedError{exitNoPerm, fmt.Errorf("missing capabilities: %s (run as root, or grant them: AmbientCapabilities=CAP_NET_ADMIN CAP_NET_RAW CAP_NET_BIND_SERVICE in the systemd unit)", strings.Join(lacks, " "))}
 	}
 	return nil
 }

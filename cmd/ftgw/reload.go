@@ -16,6 +16,8 @@ import (
 	"syscall"
 	"time"
 
+	"github.com/coreos/go-systemd/v22/daemon"
+
 	"github.com/ftgw/ftgw/config"
 	"github.com/ftgw/ftgw/replication"
 )
@@ -70,20 +72,13 @@ type reloader struct {
 // now is the config at present.
 func (r *reloader) now() *config.Config { return r.present.Load() }
 
-// readKeys reads the shared secret.
-func (r *reloader) readKeys() (keys replication.Keys, err error) {
-	secret, err := config.ReadSecret(r.cfg.SecretFile)
-	if err != nil {
-		return keys, err
-	}
-	return replication.DeriveKeys(secret)
-}
-
 // reload is the only way in which the settings of a running node change: it begins and ends here.
 func (r *reloader) reload(ctx context.Context, dry bool) Reload {
 	r.mu.Lock()
 	defer r.mu.Unlock()
 	began := time.Now()
+	supervise(r.log, daemon.SdNotifyReloading)
+	defer supervise(r.log, daemon.SdNotifyReady)
 	a := Reload{Node: r.cfg.Name, File: r.file.path, Changes: []config.Change{}}
 	err := r.take(ctx, &a, dry)
 	var mistakes config.Errors
@@ -138,7 +133,7 @@ func (r *reloader) unchangeable(changes []config.Change) error {
 			kept = append(kept, errors.New(c.String()))
 		}
 	}
-	keys, err := r.readKeys()
+	keys, err := readKeys(r.cfg)
 	if err != nil {
 		kept = append(kept, err)
 	} else if subtle.ConstantTimeCompare(keys.ISS[:], r.keys.ISS[:]) == 0 {

@@ -36,8 +36,7 @@ stored; reload and status say so.
 With --dry-run nothing is changed: it says what would be.
 
 Exit codes: 0 reloaded, or with --dry-run nothing is in the way; 1 not reloaded, as a restart is
-needed or the peer does not answer; 2 the config file or the command line is wrong; 3 no ftgw
-answers at the socket.`,
+needed or the peer does not answer; 78 the config file has mistakes; others as in ftgw --help.`,
 		Example: `  ftgw check && ftgw reload
   ftgw reload --dry-run
   ftgw reload --json`,
@@ -111,7 +110,7 @@ func (r Reload) exit() error {
 	case Reloaded, WouldReload:
 		return nil
 	case Invalid:
-		return exitWith(exitUsage)
+		return exitWith(exitConfig)
 	}
 	return exitWith(exitFailed)
 }

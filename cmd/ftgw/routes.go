@@ -184,8 +184,8 @@ first reply that breaks it turns the route to logged, on all nodes. When the cau
 with; with a PATH, only those whose path, exact or suffix is PATH. A node without a session tells
 the others when it comes back what it found: ask again then.
 
-Exit codes: 0 shown or reset; 1 failed; 2 the config file or the command line is wrong; 3 no ftgw
-answers at the socket.`,
+Exit codes: 0 shown or reset; 69 no ftgw answers at the socket; others as in
+ftgw --help.`,
 		Example: `  ftgw routes
   ftgw routes --json
   ftgw routes --reset shop               all routes of shop

@@ -37,8 +37,7 @@ repeated. A running ftgw puts its rules back by itself, so --install leaves them
 --remove refuses; --force is for one that hangs. The settings arp_ignore, arp_announce and
 rp_filter of the interface stay as they are.
 
-Exit codes: 0 done, or nothing to do; 1 failed, or ftgw runs; 2 the config file or the command
-line is wrong.`,
+Exit codes: 0 done, or nothing to do; 1 failed, or ftgw runs; others as in ftgw --help.`,
 		Example: `  ftgw rules
   ftgw rules --config ./ftgw.toml --name web-b > web-b.nft
   ftgw rules --install

@@ -29,7 +29,7 @@ have their priority and no time. What clients can cause as often as they like is
 times in a minute at most; the next line says how many were suppressed.
 It needs root, or the capabilities NET_ADMIN, NET_RAW and NET_BIND_SERVICE.
 
-Exit codes: 0 ended by a signal; 1 failed; 2 the config file or the command line is wrong.`,
+Exit codes: 0 ended by a signal or by drain --force; 1 failed; others as in ftgw --help.`,
 		Example: `  ftgw run
   ftgw run --config ./ftgw.toml --name web-b --log-level debug`,
 		Args: noArgs,

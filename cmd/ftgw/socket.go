@@ -13,6 +13,7 @@ import (
 	"syscall"
 	"time"
 
+	"github.com/ftgw/ftgw/internal/defect"
 	"github.com/ftgw/ftgw/state"
 )
 
@@ -140,7 +141,11 @@ func serveSocket(ctx context.Context, l net.Listener, a answers) error {
 			writeJSON(w, a.reload(r.Context(), r.URL.Query().Get("dry-run") == "true"))
 		}
 	})
-	server := &http.Server{Handler: mux, ReadHeaderTimeout: time.Second, WriteTimeout: 5 * time.Second, IdleTimeout: 5 * time.Second}
+	guarded := http.HandlerFunc(func(w http.ResponseWriter, r *http.Request) {
+		defer defect.Guard() // before the server's own, which would go on
+		mux.ServeHTTP(w, r)
+	})
+	server := &http.Server{Handler: guarded, ReadHeaderTimeout: time.Second, WriteTimeout: 5 * time.Second, IdleTimeout: 5 * time.Second}
 	served := make(chan error, 1)
 	go func() { served <- server.Serve(l) }() // waited for below
 	select {

@@ -39,8 +39,8 @@ UNSTORED is what the peer has not stored yet, in so many records; LAG how long t
 has waited or, when nothing waits, how long storing took since the last look. IF PEER DIED NOW
 counts connections, and requests that would be executed again.
 
-Exit codes: 0 shown, or watched until Ctrl-C; 1 failed; 2 the config file or the command line is wrong; 3 no ftgw
-answers at the socket.`,
+Exit codes: 0 shown, or watched until Ctrl-C; 69 no ftgw answers at the socket; others as in
+ftgw --help.`,
 		Example: `  ftgw status
   ftgw status --json
   ftgw status --watch
@@ -94,7 +94,7 @@ func fetch(cmd *cobra.Command, method, socket, what string, query url.Values) ([
 	case errors.Is(err, fs.ErrNotExist) || errors.Is(err, syscall.ECONNREFUSED):
 		return nil, codedError{exitNoReply, fmt.Errorf("no ftgw answers at %s (start it with: ftgw run)", socket)}
 	case errors.Is(err, fs.ErrPermission):
-		return nil, fmt.Errorf("read %s: %w (run as root, or as a member of the socket's group)", what, err)
+		return nil, codedError{exitNoPerm, fmt.Errorf("read %s: %w (run as root, or as a member of the socket's group)", what, err)}
 	case err != nil:
 		return nil, codedError{exitNoReply, fmt.Errorf("read %s: %w (the node at %s does not answer)", what, err, socket)}
 	}

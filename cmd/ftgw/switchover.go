@@ -7,6 +7,7 @@ import (
 	"errors"
 	"fmt"
 	"io"
+	"io/fs"
 	"net/http"
 	"net/url"
 	"strconv"
@@ -45,8 +46,7 @@ exchange that runs here has ended. Connections that only this node holds are tur
 they end at their next reply, or when they have idled. Replies of deferred routes that are under
 way are waited for, too, for the peer does not have them.
 
-Exit codes: 0 done; 1 not or not wholly done, with the reason; 2 the config file or the command
-line is wrong; 3 no ftgw answers at the socket.`,
+Exit codes: 0 done; 1 not or not wholly done, with the reason; others as in ftgw --help.`,
 		Example: `  ftgw switchover
   ftgw switchover shop
   ftgw switchover --timeout 10m      where replies take long`,
@@ -78,8 +78,7 @@ service: no connection begins any more, each that is there is closed after the r
 or when it has idled for turn_over, all within --timeout; then the node ends, with exit code 0.
 Interrupting the command does not call that off.
 
-Exit codes: 0 done; 1 not or not wholly done, with the reason; 2 the config file or the command
-line is wrong; 3 no ftgw answers at the socket.`,
+Exit codes: 0 done; 1 not or not wholly done, with the reason; others as in ftgw --help.`,
 		Example: `  ftgw drain && systemctl stop ftgw
   ftgw drain --force                 the last node: nobody serves after it`,
 		Args: noArgs,
@@ -141,6 +140,9 @@ func ask(ctx context.Context, socket, what string, query url.Values) ([]byte, er
 	resp, err := client.Do(req)
 	if errors.Is(err, syscall.ECONNREFUSED) || errors.Is(err, syscall.ENOENT) {
 		return nil, codedError{exitNoReply, fmt.Errorf("no ftgw answers at %s (is it running? see ftgw run)", socket)}
+	}
+	if errors.Is(err, fs.ErrPermission) {
+		return nil, codedError{exitNoPerm, fmt.Errorf("%s: %w (run as root, or as a member of the socket's group)", what, err)}
 	}
 	if err != nil {
 		return nil, fmt.Errorf("%s: %w (what is done stays done; ask again)", what, err)

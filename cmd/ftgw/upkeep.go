@@ -24,6 +24,7 @@ func (n *node) keepLease(ctx context.Context) error {
 		case <-t.C:
 		}
 		n.data.each(func(*rewrite.Table) {})
+		n.leased.Store(int64(time.Since(n.started)))
 		for _, g := range n.groups {
 			if !g.dir.mayRenew() {
 				continue

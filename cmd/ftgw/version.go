@@ -19,7 +19,10 @@ func versionCommand() *cobra.Command {
 	}
 }
 
-// version returns the module's version, the commit it was built from and the Go release, as
+// release is the version of a packaged ftgw; the linker sets it.
+var release string
+
+// version returns the release, or the module's version, the commit it was built from and the Go release, as
 // far as the build recorded them.
 func version() string {
 	info, ok := debug.ReadBuildInfo()
@@ -34,7 +37,10 @@ func versionOf(info *debug.BuildInfo) string {
 	for _, s := range info.Settings {
 		settings[s.Key] = s.Value
 	}
-	text := info.Main.Version
+	text := release
+	if text == "" {
+		text = info.Main.Version
+	}
 	if text == "" || text == "(devel)" {
 		text = "development"
 		if r := settings["vcs.revision"]; len(r) >= 12 {

@@ -17,6 +17,7 @@ import (
 	"golang.org/x/sync/errgroup"
 
 	"github.com/ftgw/ftgw/config"
+	"github.com/ftgw/ftgw/internal/defect"
 	"github.com/ftgw/ftgw/membership"
 	"github.com/ftgw/ftgw/replication"
 	"github.com/ftgw/ftgw/state"
@@ -49,13 +50,16 @@ func runWitness(ctx context.Context, cfg *config.Config, file source, log *slog.
 	if err != nil {
 		return err
 	}
-	keys, err := w.readKeys()
+	keys, err := readKeys(cfg)
 	if err != nil {
 		return err
 	}
 	w.keys = keys
 	held, err := w.grants.open(filepath.Join(cfg.StateDir, "grants"))
 	if err != nil {
+		return err
+	}
+	if err := keepReports(cfg.StateDir, log); err != nil {
 		return err
 	}
 	groups := map[string][]string{}
@@ -74,11 +78,17 @@ func runWitness(ctx context.Context, cfg *config.Config, file source, log *slog.
 		return err
 	}
 	g, ctx := errgroup.WithContext(ctx)
-	g.Go(func() error { return w.server.Run(ctx) })
-	g.Go(func() error { return gossip.Run(ctx) })
-	g.Go(func() error { return w.keepReloading(ctx) })
-	g.Go(func() error { return serveSocket(ctx, socket, answers{status: w.status, reload: w.reload}) })
-	g.Go(func() error { return page.serve(ctx, w.status, log) })
+	part := func(f func(context.Context) error) {
+		g.Go(func() error { defer defect.Guard(); return f(ctx) })
+	}
+	part(w.server.Run)
+	part(gossip.Run)
+	part(func(ctx context.Context) error {
+		return serveSocket(ctx, socket, answers{status: w.status, reload: w.reload})
+	})
+	part(func(ctx context.Context) error { return page.serve(ctx, w.status, log) })
+	part(w.keepReloading)
+	part(w.keepSupervisor)
 	log.Info("witness runs", "node", cfg.Name, "groups", slices.Sorted(maps.Keys(groups)))
 	return g.Wait()
 }

@@ -1,7 +1,8 @@
 // Package crashpoint names the places in a node where a drill stops it, so that a host dies in
 // exactly the phase that the drill means and not by luck. Only the environment of the process
 // arms a point, which neither the config file nor the network can reach; a process without
-// it pays one load of a pointer at each point.
+// it pays one load of a pointer at each point. Instead of being stopped, a process can be made to
+// have a defect there.
 package crashpoint
 
 import (
@@ -18,7 +19,8 @@ import (
 )
 
 // Env is the variable that arms a process. Its value is "NAME" or "NAME:N", the N-th time that
-// NAME is passed, or "@FILE": once FILE is there, what it holds, counted from then on.
+// NAME is passed, or "@FILE": once FILE is there, what it holds, counted from then on. A "!" before
+// NAME stands for a panic.
 const Env = "FTGW_LAB_CRASH"
 
 // Point is a named place.
@@ -62,9 +64,13 @@ func Armed() bool { return armed != nil }
 // Here stops the whole process, as SIGSTOP does, if this is the point and the time that it is
 // armed for. It is safe for concurrent use.
 func Here(p Point) {
-	if armed != nil && armed.pass(p) {
-		stop(p)
+	if armed == nil || !armed.pass(p) {
+		return
 	}
+	if armed.want.Load().panics {
+		panic("ordered at " + string(p))
+	}
+	stop(p)
 }
 
 // plan is one armed point.
@@ -74,8 +80,9 @@ type plan struct {
 }
 
 type want struct {
-	point Point
-	left  atomic.Int64 // passes until it is hit; it is hit once
+	point  Point
+	panics bool
+	left   atomic.Int64 // passes until it is hit; it is hit once
 }
 
 func fromEnv(value string) *plan {
@@ -118,7 +125,8 @@ func (p *plan) pass(at Point) bool {
 
 func parse(value string) (*want, error) {
 	name, times, counted := strings.Cut(value, ":")
-	w := &want{point: Point(name)}
+	name, panics := strings.CutPrefix(name, "!")
+	w := &want{point: Point(name), panics: panics}
 	n := uint64(1)
 	if counted {
 		var err error

@@ -30,6 +30,8 @@ func TestParse(t *testing.T) {
 	}{
 		{"reply-stored", ReplyStored, 1, false},
 		{"reply-stored:3", ReplyStored, 3, false},
+		{"!reply-stored:3", ReplyStored, 3, false},
+		{"!:3", "", 0, true},
 		{"reply-stored:0", "", 0, true},
 		{"reply-stored:-1", "", 0, true},
 		{"reply-stored:many", "", 0, true},
@@ -39,6 +41,9 @@ func TestParse(t *testing.T) {
 		w, err := parse(row.value)
 		if (err != nil) != row.bad {
 			t.Errorf("%q: %v", row.value, err)
+		}
+		if err == nil && w.panics != strings.HasPrefix(row.value, "!") {
+			t.Errorf("%q: panics %v", row.value, w.panics)
 		}
 		if err == nil && (w.point != row.point || w.left.Load() != row.n) {
 			t.Errorf("%q: %v, %d", row.value, w.point, w.left.Load())

@@ -6,6 +6,8 @@ import (
 	"fmt"
 	"sync"
 	"time"
+
+	"github.com/ftgw/ftgw/internal/defect"
 )
 
 const (
@@ -28,11 +30,11 @@ func (l *Link) session(ctx context.Context, p *pair) (next *pair) {
 	defer cancel()
 	var readers, writers sync.WaitGroup
 	ended := make(chan error, 4)
-	readers.Go(func() { ended <- l.readControl(p.control) })
-	readers.Go(func() { ended <- l.readBulk(p.bulk) })
+	readers.Go(func() { defer defect.Guard(); ended <- l.readControl(p.control) })
+	readers.Go(func() { defer defect.Guard(); ended <- l.readBulk(p.bulk) })
 	flushed := make(chan struct{})
-	writers.Go(func() { defer close(flushed); ended <- l.writeControl(sctx, p.control) })
-	writers.Go(func() { ended <- l.writeBulk(sctx, p.bulk) })
+	writers.Go(func() { defer defect.Guard(); defer close(flushed); ended <- l.writeControl(sctx, p.control) })
+	writers.Go(func() { defer defect.Guard(); ended <- l.writeBulk(sctx, p.bulk) })
 
 	next, err := l.watch(ctx, ended, l.silence(p))
 	l.left.ended.Store(l.left.said.Load())
