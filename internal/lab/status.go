@@ -14,6 +14,7 @@ import (
 // Status is what the lab reads of `ftgw status --json`; fields that a node does not give yet
 // are zero.
 type Status struct {
+	Version  string            `json:"version"`
 	Node     string            `json:"node"`
 	Peers    []PeerStatus      `json:"peers"`
 	Services []ServiceStatus   `json:"services"`
