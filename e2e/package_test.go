@@ -239,6 +239,7 @@ func (x *installed) unit(t *testing.T) {
 		t.Errorf("systemd-analyze security: %v\n%s", err, out)
 	}
 	t.Log(regexp.MustCompile(`(?m)^.*Overall exposure.*$`).FindString(out))
+	x.run(x.a, "systemctl reload ftgw")
 	x.until("systemd knows what the node is", 10*time.Second, func() bool {
 		return strings.Contains(x.run(x.a, "systemctl show --property=StatusText ftgw"), "=shop: backup, with web-b")
 	})

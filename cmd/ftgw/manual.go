@@ -56,7 +56,7 @@ marked as needed; the values below are the defaults, or examples where a key has
 .PP
 .BR ftgw\-check (1)
 lists every mistake with its line, its key and the remedy. Nodes whose files differ in more than the
-local keys (name, interface, socket, state_dir, metrics) do not become a pair.
+local keys do not become a pair.
 `
 
 const filePageTail = `.SH FILES
