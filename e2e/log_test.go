@@ -59,6 +59,7 @@ func TestLogOfALife(t *testing.T) {
 	x.until("a serves alone", 5*time.Second, func() bool { return x.service(x.A).Role == "sole" })
 	x.tells(x.nodes[x.B],
 		"INFO node runs",
+		"INFO web page and metrics",
 		"INFO web server healthy",
 		"INFO session up: a",
 		"INFO role backup, owner true",
@@ -73,6 +74,7 @@ func TestLogOfALife(t *testing.T) {
 	})
 	x.tells(x.nodes[x.A],
 		"INFO node runs",
+		"INFO web page and metrics",
 		"INFO web server healthy",
 		"INFO session up: b",
 		"INFO role backup, owner false",
