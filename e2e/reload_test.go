@@ -213,7 +213,7 @@ func TestReloadRefuses(t *testing.T) {
 	if code, _, text := x.reload(x.A, "--dry-run"); code != 0 || !strings.Contains(text, "nothing has changed") {
 		t.Errorf("%d: %s", code, text)
 	}
-	if code, _, text := x.reload(x.A, "--socket", x.A.Socket()+".none"); code != 3 || !strings.Contains(text, "no ftgw answers") {
+	if code, _, text := x.reload(x.A, "--socket", x.A.Socket()+".none"); code != 69 || !strings.Contains(text, "no ftgw answers") {
 		t.Errorf("%d: %s", code, text)
 	}
 }
