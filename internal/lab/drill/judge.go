@@ -84,7 +84,7 @@ func (r *Round) invariants(seen Seen, claimed map[*Service]time.Time, fail func(
 // was decided, by service.
 func (r *Round) survivors(ctx context.Context, out *RoundResult) (claimed map[*Service]time.Time, err error) {
 	claimed = make(map[*Service]time.Time)
-	used, alive := uint64(0), false
+	both, alive := uint64(0), false
 	for _, h := range []*lab.Host{r.A, r.B} {
 		if h.Crashed() || h == r.dead {
 			continue
@@ -113,7 +113,7 @@ func (r *Round) survivors(ctx context.Context, out *RoundResult) (claimed map[*S
 				}
 			}
 			out.Survivors = append(out.Survivors, n)
-			alive, used = true, used+r.Setting.used(s)-r.Setting.used(was)
+			alive, both = true, both+mirrored(s)-mirrored(was)
 		}
 	}
 	for _, s := range r.Services {
@@ -121,8 +121,8 @@ func (r *Round) survivors(ctx context.Context, out *RoundResult) (claimed map[*S
 			claimed[s] = r.struck // who claimed has died as well
 		}
 	}
-	if alive && used == 0 && len(r.Report.Results()) > 0 {
-		err = errors.Join(err, fmt.Errorf("no exchange was in %v", r.Setting))
+	if r.Setting.promise().mirrored && alive && both == 0 && len(r.Report.Results()) > 0 {
+		err = errors.Join(err, fmt.Errorf("no exchange was in %v", r.Setting)) // and nothing was shown
 	}
 	return claimed, err
 }

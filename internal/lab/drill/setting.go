@@ -136,12 +136,9 @@ func (s Setting) mode() config.Mode {
 
 func (s Setting) promise() promise { return promises[s.mode()] }
 
-// used returns how many exchanges a node counts that were in the setting's mode, as executor or
-// standby. It grows with every such exchange of an interrupted connection too.
-func (s Setting) used(x lab.ServiceStatus) uint64 {
-	if !s.promise().mirrored {
-		return x.Modes.Logged + x.Modes.Deferred
-	}
+// mirrored returns how many exchanges a node counts that both hosts made, as executor or standby. It
+// grows with every such exchange of an interrupted connection too.
+func mirrored(x lab.ServiceStatus) uint64 {
 	return x.Modes.SyncStatic + x.Modes.Static + x.Modes.Mirrored
 }
 
