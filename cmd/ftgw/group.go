@@ -50,6 +50,7 @@ type group struct {
 	settled  []atomic.Uint64    // which of this node's each was settled with last
 	held     []*rewrite.Outcome // between Promote and ReleaseHeld; the director's goroutine only
 	rouse    []func()           // likewise
+	gate     gate
 	leases   leases
 	fenced   atomic.Uint64 // times
 }
@@ -87,6 +88,7 @@ func placeGroups(n *node) ([]*group, error) {
 		g := &group{n: n, name: c.Name, ordinal: ordinal, nodes: c.Nodes, index: index,
 			log: n.log.With("group", c.Name), quiet: n.quiet.With("group", c.Name), links: make([]*link.Link, len(c.Nodes)), serve: make([]atomic.Bool, len(c.Nodes)),
 			hears: make([]atomic.Int64, len(c.Nodes)), said: make([]atomic.Uint64, len(c.Nodes)), settled: make([]atomic.Uint64, len(c.Nodes))}
+		g.gate.change = g.changeLease
 		for _, s := range c.Services {
 			v := &service{cfg: s, webs: make(chan *way), hooks: hook.NewQueue(g.quiet.With("service", s.Name))}
 			v.present.Store(&s)

@@ -144,13 +144,9 @@ func (n *node) farewell() {
 		n.log.Warn("leaving before all is handed over", "error", err)
 	}
 	n.leaving.Store(true)
-	for _, v := range n.addresses() {
-		n.arp.Disown(v)
-		if err := n.rules.Revoke(v); err != nil {
-			n.log.Error("cannot close the gate", "error", err)
-		}
-	}
 	for _, g := range n.groups {
+		g.Own(false)
+		g.Gate(false)
 		for _, l := range g.links {
 			if l != nil {
 				l.SendLeave()

@@ -110,35 +110,6 @@ func (g *group) ReleaseHeld() {
 	})
 }
 
-func (g *group) Gate(open bool) {
-	if open && g.n.leaving.Load() {
-		return
-	}
-	for _, a := range g.addresses() {
-		change := g.n.rules.Revoke
-		if open {
-			change = g.n.rules.Renew
-		}
-		err := change(a)
-		g.leases.note(open, err, time.Since(g.n.started))
-		if err != nil {
-			g.log.Error("cannot change the lease", "address", a, "open", open, "error", err)
-		}
-	}
-}
-
-func (l *leases) note(open bool, err error, now time.Duration) {
-	switch {
-	case err != nil:
-		l.failed.Add(1)
-	case open:
-		l.renewed.Add(1)
-		l.last.Store(int64(now))
-	default:
-		l.last.Store(0)
-	}
-}
-
 func (g *group) Own(own bool) {
 	for _, a := range g.addresses() {
 		if !own {

@@ -26,13 +26,7 @@ func (n *node) keepLease(ctx context.Context) error {
 		n.data.each(func(*rewrite.Table) {})
 		n.leased.Store(int64(time.Since(n.started)))
 		for _, g := range n.groups {
-			if !g.dir.mayRenew() {
-				continue
-			}
-			g.Gate(true)
-			if !g.dir.mayRenew() { // decided meanwhile, perhaps while this process stood still
-				g.Gate(false)
-			}
+			g.gate.renew(g.dir.mayRenew)
 		}
 	}
 }
