@@ -124,18 +124,20 @@ func (d *director) step(ev takeover.Event) {
 	d.at = max(d.at, ev.Now)
 	before := d.status.Load()
 	actions := d.machine.Step(ev)
-	d.publish()
+	d.publish(false)
 	for _, a := range actions {
 		d.log.Debug("action", "action", a.String())
 		d.do(a)
 	}
-	d.publish()
+	d.publish(true)
 	d.stage.Changed(before, d.status.Load())
 }
 
-// publish shows the machine's state to the other goroutines.
-func (d *director) publish() {
+// publish shows the machine's state to the other goroutines, before its actions and when they are
+// done: upon LinkDead the peer claims, so it is said with the gate closed.
+func (d *director) publish(done bool) {
 	st := d.machine.Status()
+	st.LinkDead = st.LinkDead && (done || d.status.Load().LinkDead)
 	d.status.Store(&st)
 	d.steppedAt.Store(int64(d.now()))
 	d.renewUntil.Store(int64(d.machine.RenewUntil()))
