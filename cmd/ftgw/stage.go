@@ -39,7 +39,7 @@ func (g *group) ProbeConnect(i int) {
 		g.n.begin(func(ctx context.Context) {
 			ctx, cancel := context.WithTimeout(ctx, g.n.cfg.Timing.HangTimeout)
 			defer cancel()
-			refused, err := link.Probe(ctx, path.Peer)
+			refused, err := link.Probe(ctx, path)
 			switch {
 			case refused:
 				g.post(takeover.Event{Kind: takeover.Refused, From: i, Apart: path.Own})

@@ -37,9 +37,11 @@ func dialer(from netip.Addr) *net.Dialer {
 
 // Probe makes a fresh TCP connection to a session port and drops it: evidence R of DESIGN §5.
 // refused means that the peer's kernel answered with RST: it lives and nobody listens. A
-// connection that stands is (false, nil); no answer before ctx ends is an error.
-func Probe(ctx context.Context, peer netip.AddrPort) (refused bool, err error) {
-	c, err := dialer(netip.Addr{}).DialContext(ctx, "tcp", peer.String())
+// connection that stands is (false, nil); no answer before ctx ends is an error. It goes from this
+// host's own address in the path: where that is gone the packet would go to a router, which may
+// refuse it on its own.
+func Probe(ctx context.Context, by Path) (refused bool, err error) {
+	c, err := dialer(by.Self.Addr()).DialContext(ctx, "tcp", by.Peer.String())
 	switch {
 	case err == nil:
 		return false, c.Close()

@@ -368,20 +368,24 @@ func TestNoSessionAfterLeave(t *testing.T) {
 
 func TestProbe(t *testing.T) {
 	low, high := addrs(t)
-	if refused, err := Probe(t.Context(), high); !refused || err != nil {
+	if refused, err := Probe(t.Context(), Path{Self: low, Peer: high}); !refused || err != nil {
 		t.Errorf("nobody listens: refused %v, error %v", refused, err)
 	}
 	for _, at := range []netip.AddrPort{low, high} {
 		h := newHost(t, "a", at, map[bool]netip.AddrPort{true: high, false: low}[at == low])
 		h.start(t)
 		stranger(t, low, at).Close()
-		if refused, err := Probe(t.Context(), at); refused || err != nil {
+		if refused, err := Probe(t.Context(), Path{Self: low, Peer: at}); refused || err != nil {
 			t.Errorf("listening: refused %v, error %v", refused, err)
 		}
 	}
+	gone := netip.MustParseAddrPort("192.0.2.9:1")
+	if refused, err := Probe(t.Context(), Path{Self: gone, Peer: low}); refused || err == nil {
+		t.Errorf("from an address that is gone: refused %v, error %v", refused, err)
+	}
 	ctx, cancel := context.WithCancel(t.Context())
 	cancel()
-	if refused, err := Probe(ctx, high); refused || err == nil {
+	if refused, err := Probe(ctx, Path{Self: low, Peer: high}); refused || err == nil {
 		t.Errorf("no time: refused %v, error %v", refused, err)
 	}
 }
