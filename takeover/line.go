@@ -27,7 +27,7 @@ func (m *Machine) paired(p *peer) bool {
 
 // begin starts a session with the node.
 func (p *peer) begin(ev Event) {
-	*p = peer{boot: ev.Boot, up: true, unequal: ev.Unequal}
+	*p = peer{boot: ev.Boot, up: true, unequal: ev.Unequal, apart: ev.Apart}
 }
 
 // says takes what a heartbeat shows.
@@ -64,6 +64,9 @@ func (m *Machine) about(ev Event) bool {
 		return false
 	}
 	n := &m.nodes[i]
+	if ev.Kind == Refused && !m.believes(n, ev) {
+		return false
+	}
 	switch ev.Kind {
 	case Sign, SessionUp, PeerState:
 		n.gone, n.dead = 0, false
@@ -81,6 +84,12 @@ func (m *Machine) about(ev Event) bool {
 	}
 	m.aside(n, ev)
 	return false
+}
+
+// believes reports whether a refused connect says that the node's process died: by the network of
+// its latest session, for on the other one a firewall may refuse what never stood there.
+func (m *Machine) believes(n *node, ev Event) bool {
+	return !m.cfg.Apart || n.boot == (Boot{}) || n.apart == ev.Apart
 }
 
 // aside books what another node than the present peer says. One that serves at a higher epoch

@@ -56,6 +56,7 @@ type peer struct {
 	boot    Boot // of its latest hello
 	up      bool // a session is there
 	unequal bool
+	apart   bool // the latest one goes by the nodes' own network
 	heard   bool // view is from the present session
 	view    View
 	deadAt  time.Duration // since when it says LinkDead; 0: it does not

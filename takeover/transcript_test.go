@@ -91,6 +91,7 @@ type world struct {
 	arp, gateway              bool
 	gossip                    bool // apart: the peer is heard on the clients' network
 	refuse, advertised, fails bool
+	near                      bool          // refuse: on the clients' network alone, even with Config.Apart
 	connect                   bool          // the peer's kernel takes one; else there is no answer
 	slow                      time.Duration // of the disk
 	witness                   bool          // it grants what it is asked for
@@ -193,7 +194,7 @@ func (w *world) node(words []string) {
 }
 
 // set takes one word: beat=on|off, gossip= (apart: by the clients' network), peer=ROLE, owner, paired, linkdead, epoch=N (what the peer says),
-// boot=N, arp=, gateway=, advertised=, refuse=, connect=, disk=, witness=on|off, slow=DURATION,
+// boot=N, arp=, gateway=, advertised=, refuse=on|near|off, connect=, disk=, witness=on|off, slow=DURATION,
 // off=fails|DURATION.
 func (w *world) set(word string) {
 	key, value, _ := strings.Cut(word, "=")
@@ -227,7 +228,7 @@ func (w *world) set(word string) {
 	case "advertised":
 		w.advertised = on
 	case "refuse":
-		w.refuse = on
+		w.refuse, w.near = on || value == "near", value == "near"
 	case "connect":
 		w.connect = on
 	case "witness":
@@ -256,6 +257,8 @@ func (w *world) event(words []string) {
 		switch {
 		case word == "unequal":
 			ev.Unequal = true
+		case word == "near":
+			ev.Apart = false
 		case word == "voice":
 			ev.Voice, ev.Turn = true, 1
 		case word == "address":
@@ -349,7 +352,7 @@ func (w *world) step(ev Event) {
 
 func (w *world) answer(yes bool, kind Kind) {
 	if yes {
-		w.queue = append(w.queue, Event{Now: w.now + time.Millisecond, Kind: kind, From: w.m.cfg.Index, Apart: w.m.cfg.Apart})
+		w.queue = append(w.queue, Event{Now: w.now + time.Millisecond, Kind: kind, From: w.m.cfg.Index, Apart: w.m.cfg.Apart && !w.near})
 	}
 }
 
