@@ -17,6 +17,9 @@ type node struct {
 	lost time.Duration // its session ended, 0 before the first
 	gone time.Duration // it was judged gone, 0: it was not, or has given a sign since
 	dead bool          // the last that it showed was R
+
+	tells  bool          // the last that it said of itself, by whatever way, is that it serves
+	signed time.Duration // the last Sign
 }
 
 // paired reports that the node is in the pair with this process, and not in one that this
@@ -68,16 +71,20 @@ func (m *Machine) about(ev Event) bool {
 		return false
 	}
 	switch ev.Kind {
-	case Sign, SessionUp, PeerState:
+	case Sign:
+		n.gone, n.dead, n.signed, n.tells = 0, false, m.now, n.tells || ev.Epoch > 0
+	case SessionUp:
 		n.gone, n.dead = 0, false
+	case PeerState:
+		n.gone, n.dead, n.tells = 0, false, ev.Peer.Role.serving()
 	case Connected:
 		n.dead = false
 	case SessionDown:
 		n.lost = m.now
 	case Refused:
-		n.dead = true
+		n.dead, n.tells = true, false
 	case PeerLeaving:
-		n.gone, n.dead = m.now, true
+		n.gone, n.dead, n.tells = m.now, true, false
 	}
 	if i == m.target {
 		return true
@@ -241,12 +248,17 @@ func (m *Machine) company() bool {
 	return false
 }
 
-// unknown reports that a node may be doing anything, for all that was heard of it.
+// unknown reports that a node may be doing anything, for all that was heard of it. One without
+// a session, whose config differs say, serves on as long as its gossip comes.
 func (m *Machine) unknown(n node) bool {
 	if n.up || n.gone != 0 {
 		return n.up && !n.heard
 	}
-	return m.now-max(n.lost, m.awake) < m.cfg.listenFor()
+	heard := max(n.lost, m.awake)
+	if n.tells {
+		heard = max(heard, n.signed)
+	}
+	return m.now-heard < m.cfg.listenFor()
 }
 
 // unheard returns a node of which nothing is known and which was not found gone lately; it

@@ -8,6 +8,7 @@ import (
 // own is the hosts' own network of a sim, by which sessions go while it is up.
 type own struct {
 	on      bool
+	shut    bool             // the hosts' firewalls reject sessions on the clients' network
 	cut     [most]bool       // a host's link to it
 	between [most][most]bool // two hosts are cut from each other there
 }

@@ -195,3 +195,35 @@ func brokenPath(t *testing.T, witness bool, a int, mute bool) {
 		t.Errorf("nobody served for %v\n%s", silent, s.tail())
 	}
 }
+
+// TestRollingConfig restarts one node after the other with a new config, with which the ones of the
+// old config have no session. Who serves alone at last goes on, for its gossip is heard.
+func TestRollingConfig(t *testing.T) {
+	s := newSim(1, false, 3, false)
+	run := func(d time.Duration) {
+		t.Helper()
+		if err := s.run(d); err != nil {
+			t.Fatalf("%v\n%s", err, s.tail())
+		}
+	}
+	run(2 * time.Second)
+	for i := 1; i < 3; i++ {
+		s.kill(s.hosts[i])
+		run(200 * time.Millisecond)
+		s.odd.deaf[0][i], s.odd.deaf[i][0] = true, true
+		s.launch(s.hosts[i])
+		run(4 * time.Second)
+	}
+	run(20 * time.Second)
+	if r := s.hosts[0].m.role; r != Sole {
+		t.Fatalf("the survivor is %v\n%s", r, s.tail())
+	}
+	s.kill(s.hosts[0])
+	run(200 * time.Millisecond)
+	s.odd = odd{}
+	s.launch(s.hosts[0])
+	run(8 * time.Second)
+	if err := s.settled(); err != nil {
+		t.Fatalf("%v\n%s", err, s.tail())
+	}
+}

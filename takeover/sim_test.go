@@ -65,7 +65,7 @@ type delivery struct {
 }
 
 func newSim(seed uint64, witness bool, hosts int, apart bool) *sim {
-	s := &sim{own: own{on: apart}, rnd: rand.New(rand.NewPCG(seed, 1)), gate: true, hosts: make([]*host, hosts)}
+	s := &sim{own: own{on: apart, shut: apart && seed%5 == 0}, rnd: rand.New(rand.NewPCG(seed, 1)), gate: true, hosts: make([]*host, hosts)}
 	if witness {
 		s.arbiter = &arbiter{alive: true}
 		s.arbiter.launch(s)
@@ -121,7 +121,9 @@ func (s *sim) talk(a, b *host) bool {
 }
 
 // session reports whether a session between them can stand.
-func (s *sim) session(a, b *host) bool { return s.talk(a, b) && !s.odd.deaf[a.i][b.i] }
+func (s *sim) session(a, b *host) bool {
+	return s.talk(a, b) && !s.odd.deaf[a.i][b.i] && !s.own.shut
+}
 
 // gossips reports whether b hears of a, by way of a third one perhaps.
 func (s *sim) gossips(a, b *host) bool {
@@ -316,7 +318,9 @@ func (s *sim) act(h *host, a Action) {
 		if o.alive {
 			kind = Connected
 		}
-		if s.talk(h, o) {
+		if s.talk(h, o) && s.own.shut {
+			s.post(h, Event{Kind: Refused, From: o.i})
+		} else if s.talk(h, o) {
 			s.post(h, Event{Kind: kind, From: o.i})
 		}
 		if s.byOwn(h, o) {
