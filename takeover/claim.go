@@ -39,6 +39,7 @@ const (
 type hold struct {
 	cause cause
 	at    time.Duration // it began
+	asks  time.Duration // checking: stamps from then on go with a state that does not say LinkDead; 0: none yet
 	doubt bool          // for so long that the peer may have claimed unseen
 }
 
@@ -265,6 +266,6 @@ func (m *Machine) stalled(gap time.Duration) {
 }
 
 func (m *Machine) listenAnew() {
-	m.ev.since = m.now
+	m.ev.since, m.hold.asks = m.now, 0
 	m.ev.round = round{}
 }

@@ -99,7 +99,7 @@ func (m *Machine) peerState(ev Event) {
 		m.hold.doubt = false
 	}
 	claims := ev.Peer.Role.inPair() && !ev.Peer.Paired
-	if m.hold.cause == checking && m.ev.echo >= m.ev.since && (m.role == Sole || m.mate == ev.Boot && !claims) {
+	if m.hold.cause == checking && m.hold.asks > 0 && m.ev.echo >= m.hold.asks && (m.role == Sole || m.mate == ev.Boot && !claims) {
 		m.resume("the peer knows of no higher epoch")
 	}
 }

@@ -158,8 +158,12 @@ func (m *Machine) take(ev Event) {
 		m.cut = false
 		m.ev.gone = ""                         // it was concluded before
 		m.ev.next, m.ev.round = m.now, round{} // look around at once
-	case Tick, GossipDead:
-		// Time alone, or the absence of one S, which the others' absence shows as well.
+	case Tick:
+		if m.hold.asks == 0 {
+			m.hold.asks = m.now // a tick is made after the last step was published, another event may be older
+		}
+	case GossipDead:
+		// The absence of one S, which the others' absence shows as well.
 	}
 }
 

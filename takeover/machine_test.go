@@ -178,3 +178,40 @@ func TestWords(t *testing.T) {
 		}
 	}
 }
+
+// The link is back, but the event has waited, so that a heartbeat from after it said LinkDead still.
+// The peer may be claiming on that, and its echo proves nothing.
+func TestEchoOfLinkDead(t *testing.T) {
+	w := &world{t: t}
+	w.command([]string{"start", "primary", "apart"})
+	w.command([]string{"pair"})
+	w.run(60 * time.Millisecond)
+	w.step(Event{Kind: LinkDown})
+	w.run(20 * time.Millisecond)
+	w.step(Event{Kind: LinkUp})
+	back := w.now
+	w.step(Event{Kind: AnswerGateway})
+	if w.m.hold.cause != checking {
+		t.Fatalf("held: %v", w.m.hold)
+	}
+	heartbeat := func(echo time.Duration) {
+		w.now += time.Millisecond
+		w.step(Event{Kind: PeerState, Boot: w.boot, Peer: w.view, Echo: echo, Apart: true})
+	}
+	heartbeat(back)
+	heartbeat(back + time.Millisecond)
+	if w.m.MayRenew(w.now) {
+		t.Error("speaks on the echo of its own LinkDead")
+	}
+	w.now += time.Millisecond
+	w.step(Event{Kind: Tick})
+	said := w.now
+	heartbeat(said - 1)
+	if w.m.MayRenew(w.now) {
+		t.Error("speaks on an echo from before it had said otherwise")
+	}
+	heartbeat(said)
+	if !w.m.MayRenew(w.now) {
+		t.Error("silent, though the peer has heard that the link is back")
+	}
+}
