@@ -48,7 +48,8 @@ func Setup(iface string, advertised []netip.Addr) (undo func() error, err error)
 
 // Restore is Setup for addresses that were set up already, of which somebody may have taken
 // something back. It says what it found; nil: nothing. The settings matter most: with the old
-// ones the kernel would answer for the addresses whoever owns them.
+// ones the kernel would answer for the addresses whoever owns them. So it does for one that
+// somebody gave to another interface, which is an error: it is not known whose it is to take away.
 func Restore(iface string, advertised []netip.Addr) (found []string, err error) {
 	changed, err := silenceARP(iface)
 	for _, c := range changed {
@@ -74,7 +75,7 @@ func Restore(iface string, advertised []netip.Addr) (found []string, err error) 
 		}
 		found = append(found, fmt.Sprintf("address %v was gone from lo", v))
 	}
-	return found, nil
+	return found, CheckAdvertised(advertised)
 }
 
 // Withdraw takes the advertised addresses away from the loopback interface and leaves the
@@ -105,23 +106,22 @@ func loopbackAddr(v netip.Addr) *netlink.Addr {
 // CheckAdvertised refuses an advertised address that some interface other than lo holds: the kernel
 // answers ARP for that one. The error names each with the remedy.
 func CheckAdvertised(advertised []netip.Addr) error {
-	links, err := netlink.LinkList()
+	addrs, err := netlink.AddrList(nil, netlink.FAMILY_ALL)
 	if err != nil {
-		return fmt.Errorf("list interfaces: %w", err)
+		return fmt.Errorf("list addresses: %w", err)
 	}
 	var errs []error
-	for _, l := range links {
-		if l.Attrs().Name == loopback {
+	for _, a := range addrs {
+		v := addrOf(a.IP)
+		if !slices.Contains(advertised, v) {
 			continue
 		}
-		addrs, err := netlink.AddrList(l, netlink.FAMILY_ALL)
-		if err != nil {
-			return fmt.Errorf("list addresses of %s: %w", l.Attrs().Name, err)
-		}
-		for _, a := range addrs {
-			if v := addrOf(a.IP); slices.Contains(advertised, v) {
-				errs = append(errs, fmt.Errorf("advertised address %v is on interface %s, where the kernel would answer for it (ip addr del %v dev %[2]s)", v, l.Attrs().Name, a.IPNet))
-			}
+		l, err := netlink.LinkByIndex(a.LinkIndex)
+		switch {
+		case err != nil:
+			errs = append(errs, fmt.Errorf("interface of advertised address %v: %w", v, err))
+		case l.Attrs().Name != loopback:
+			errs = append(errs, fmt.Errorf("advertised address %v is on interface %s, where the kernel would answer for it (ip addr del %v dev %[2]s)", v, l.Attrs().Name, a.IPNet))
 		}
 	}
 	return errors.Join(errs...)

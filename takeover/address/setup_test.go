@@ -86,6 +86,12 @@ func TestRestore(t *testing.T) {
 				t.Errorf("arp_ignore is %d, %v", got, err)
 			}
 		}
+		if _, err := configure("192.0.2.100/24"); err != nil {
+			return err
+		}
+		if _, err := Restore("eth0", all); err == nil || !strings.Contains(err.Error(), "ip addr del 192.0.2.100/24 dev eth0") {
+			t.Errorf("the kernel answers for the address on eth0: error %v", err)
+		}
 		return nil
 	})
 }
