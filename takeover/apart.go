@@ -1,5 +1,7 @@
 package takeover
 
+import "time"
+
 // What Config.Apart adds: see the package comment.
 
 // linkDead reports that this node's own link to the clients was found dead.
@@ -9,10 +11,13 @@ func (m *Machine) linkDead() bool { return m.cut || m.ev.dead }
 func (m *Machine) stranded() bool { return m.linkDead() || m.hold.cause == parted }
 
 // unseen reports that nothing has come by the clients' network for too long, whatever else was
-// heard.
+// heard, or no answer, without which it is not known whether anything goes out there.
 func (m *Machine) unseen() bool {
-	return m.cfg.Apart && m.now-max(m.ev.link, m.ev.since) >= m.cfg.SuspectAfter
+	return m.cfg.Apart && (m.now-max(m.ev.link, m.ev.since) >= m.cfg.SuspectAfter || m.unanswered() >= m.cfg.HangTimeout/2)
 }
+
+// unanswered is how long nobody has answered there.
+func (m *Machine) unanswered() time.Duration { return m.now - max(m.ev.answer, m.ev.since) }
 
 // untried reports that the gateway was not seen since the peer said LinkDead, or never.
 func (m *Machine) untried() bool {
@@ -35,14 +40,19 @@ func (m *Machine) lost(n *node) bool {
 func (m *Machine) peerAnswered() {
 	m.ev.round.peer = true
 	if m.cfg.Apart && !m.suspect() {
+		m.ev.answer = m.now
 		m.heardNear()
+		m.linkBack()
 	}
 }
 
-// near books that the peer is there on the clients' network, and so this node's link is, too.
+// heardNear books that the peer is there on the clients' network. So is this node's link, at least
+// in one direction, which does not bring a dead one back.
 func (m *Machine) heardNear() {
 	m.ev.near, m.ev.link = m.now, m.now
-	m.linkBack()
+	if !m.cfg.Apart {
+		m.linkBack()
+	}
 	if m.hold.cause == parted {
 		m.hold.cause = checking
 		m.listenAnew()
@@ -51,9 +61,11 @@ func (m *Machine) heardNear() {
 
 // condemned reports whether a round without G speaks against the own link though the peer is
 // heard by the nodes' own network: not where the peer answered, or where there never was a
-// gateway, and only after a while, for answers may queue behind what clients are sent.
+// gateway, and only after a while, for answers may queue behind what clients are sent; a longer one
+// where the peer is heard there, so that what comes in does come.
 func (m *Machine) condemned(r round) bool {
-	return !r.peer && m.ev.linked && m.now-max(m.ev.link, m.ev.since) >= 3*m.cfg.SuspectAfter
+	silent := m.now-max(m.ev.link, m.ev.since) >= 3*m.cfg.SuspectAfter
+	return !r.peer && m.ev.linked && (silent || m.unanswered() >= m.cfg.HangTimeout)
 }
 
 // takenBack calls a claim off whose ground the peer has taken back.

@@ -157,7 +157,7 @@ func (m *Machine) carryOut() {
 		clear(m.shared)
 	}
 	m.ev.gone = ""
-	m.ev.link = m.now // its patience with the gateway begins here
+	m.ev.link, m.ev.answer = m.now, m.now // its patience with the gateway begins here
 	if old != (Boot{}) {
 		m.do(Action{Do: AbandonPeer, Boot: old})
 		if m.peer.boot == old {
@@ -202,7 +202,7 @@ func (m *Machine) resume(why string) {
 		return
 	}
 	m.hold, m.why = hold{}, why
-	m.ev.link = m.now
+	m.ev.link, m.ev.answer = m.now, m.now
 	if m.maySpeak() {
 		m.do(Action{Do: OpenGate, Why: why})
 	}

@@ -10,6 +10,7 @@ type evidence struct {
 	echo     time.Duration // the newest own stamp that the peer echoed
 	gone     string        // R, in words; empty: not so
 	link     time.Duration // the own link last showed that it lives: G or S; with Config.Apart S by it alone, and A
+	answer   time.Duration // Config.Apart: the link last showed both its directions: A, G or R
 	linked   bool          // G was there at least once
 	dead     bool          // the own link was found dead, and has shown no life since
 	near     time.Duration // Config.Apart: the peer was last heard on the clients' network
@@ -60,7 +61,7 @@ func (m *Machine) sign(apart bool) {
 // departed books R, which came over a living link.
 func (m *Machine) departed(why string, apart bool) {
 	if !apart {
-		m.ev.link = m.now
+		m.ev.link, m.ev.answer = m.now, m.now
 		m.linkBack()
 	}
 	m.ev.gone = why
@@ -146,7 +147,7 @@ func (m *Machine) told(e Epoch, serves bool) {
 
 func (m *Machine) gatewayAnswered() {
 	m.ev.round.gateway, m.ev.linked = true, true
-	m.ev.link, m.ev.gate = m.now, m.now
+	m.ev.link, m.ev.answer, m.ev.gate = m.now, m.now, m.now
 	m.linkBack()
 }
 
@@ -252,7 +253,11 @@ func (m *Machine) judge(r round) {
 // is no reason to fall silent; nor is a gateway that never answered one.
 func (m *Machine) judgeLink() {
 	const why = "the probe address does not answer: this node's own link is dead"
-	if m.role == Sole && (!m.ev.linked || m.now-m.ev.link < m.cfg.HangTimeout) {
+	seen := m.ev.link
+	if m.cfg.Apart {
+		seen = m.ev.answer
+	}
+	if m.role == Sole && (!m.ev.linked || m.now-seen < m.cfg.HangTimeout) {
 		return
 	}
 	m.ev.dead, m.why = true, why

@@ -204,7 +204,7 @@ func (m *Machine) chooseToJoin() int {
 // turnTo makes node i the peer. What was known of the life of another one says nothing of it.
 func (m *Machine) turnTo(i int) {
 	m.target, m.peer, m.chosen, m.adopt = i, &m.nodes[i].peer, m.now, 0
-	m.ev = evidence{since: m.now, link: m.ev.link, linked: m.ev.linked, dead: m.ev.dead}
+	m.ev = evidence{since: m.now, link: m.ev.link, answer: m.ev.answer, linked: m.ev.linked, dead: m.ev.dead}
 	m.do(Action{Do: Choose, Node: i}, Action{Do: Publish})
 }
 

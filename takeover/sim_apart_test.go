@@ -10,6 +10,7 @@ type own struct {
 	on      bool
 	shut    bool             // the hosts' firewalls reject sessions on the clients' network
 	cut     [most]bool       // a host's link to it
+	lame    [most]bool       // what a host sends on the clients' network is lost
 	between [most][most]bool // two hosts are cut from each other there
 }
 
@@ -49,6 +50,11 @@ func (o *own) fault(s *sim, h *host) bool {
 	if !o.on || s.rnd.IntN(5) > 0 {
 		return false
 	}
+	if s.rnd.IntN(4) == 0 {
+		s.note("%d: what it sends to the clients' network is lost", h.i)
+		o.lame[h.i] = true
+		return true
+	}
 	if p := s.others(h)[s.rnd.IntN(len(s.hosts)-1)]; s.rnd.IntN(2) == 0 {
 		s.note("%d and %d cut from each other on their own network", h.i, p.i)
 		o.between[h.i][p.i], o.between[p.i][h.i] = true, true
@@ -57,6 +63,31 @@ func (o *own) fault(s *sim, h *host) bool {
 		o.cut[h.i] = true
 	}
 	return true
+}
+
+// asks reports whether one host can have an answer of another on the clients' network.
+func (s *sim) asks(a, b *host) bool { return !s.own.lame[a.i] && !s.own.lame[b.i] }
+
+// TestOneWay loses all that one host sends to the clients' network: the other one serves, soon.
+func TestOneWay(t *testing.T) {
+	for lame := range 2 {
+		s := newSim(uint64(lame+1), false, 2, true)
+		err := s.run(2 * time.Second)
+		s.own.lame[lame] = true
+		if err == nil {
+			err = s.run(4 * time.Second)
+		}
+		if h := s.hosts[1-lame]; err != nil || !h.open || !h.owner || h.m.role != Sole {
+			t.Fatalf("host %d is lame: %v, the other one is %v\n%s", lame, err, h.m.role, s.tail())
+		}
+		s.mend(4)
+		if err := s.run(7 * time.Second); err != nil {
+			t.Fatal(err)
+		}
+		if err := s.settled(); err != nil {
+			t.Fatalf("%v\n%s", err, s.tail())
+		}
+	}
 }
 
 // TestTwoMachinesApart has a network of the hosts' own, too; and partitions of the clients' one in

@@ -79,7 +79,7 @@ func (s *sim) mend(what int) {
 			}
 			h.linked = true
 			s.cut, s.half, s.gate, s.odd.mute, s.odd.deaf, s.odd.late = [most][most]bool{}, false, true, [most][most]bool{}, [most][most]bool{}, 0
-			s.own.cut, s.own.between = [most]bool{}, [most][most]bool{}
+			s.own.cut, s.own.lame, s.own.between = [most]bool{}, [most]bool{}, [most][most]bool{}
 		}
 		if (what == 2 || what == 4) && !h.up {
 			h.up = true

@@ -122,7 +122,7 @@ func (s *sim) talk(a, b *host) bool {
 
 // session reports whether a session between them can stand.
 func (s *sim) session(a, b *host) bool {
-	return s.talk(a, b) && !s.odd.deaf[a.i][b.i] && !s.own.shut
+	return s.talk(a, b) && !s.odd.deaf[a.i][b.i] && !s.own.shut && s.asks(a, b)
 }
 
 // gossips reports whether b hears of a, by way of a third one perhaps.
@@ -160,7 +160,7 @@ func (s *sim) step() error {
 			if h.open && !h.gone && h.m.MayRenew(s.now-h.start) {
 				h.lease = s.now + h.m.cfg.Lease
 			}
-			if s.now < h.lease && h.linked {
+			if s.now < h.lease && h.linked && !s.own.lame[h.i] {
 				speaking++
 			}
 		}
@@ -202,7 +202,7 @@ func (s *sim) wire(h, o *host) {
 	if !h.alive || h.stopped || !o.alive {
 		return
 	}
-	if s.gossips(h, o) && s.now%(25*time.Millisecond) == 0 {
+	if s.gossips(h, o) && !s.own.lame[h.i] && s.now%(25*time.Millisecond) == 0 {
 		ev := Event{Kind: Sign, From: h.i}
 		if v := h.m.View(o.i); v.Role.serving() {
 			ev.Epoch = v.Epoch
@@ -300,16 +300,16 @@ func (s *sim) act(h *host, a Action) {
 	o := s.hosts[h.m.target]
 	switch a.Do {
 	case ProbePeer:
-		if s.reach(h, o) {
+		if s.reach(h, o) && s.asks(h, o) {
 			s.post(h, Event{Kind: AnswerPeer, From: o.i})
 		}
 	case ProbeGateway:
-		if h.linked && s.gate {
+		if h.linked && s.gate && !s.own.lame[h.i] {
 			s.post(h, Event{Kind: AnswerGateway})
 		}
 	case ProbeAdvertised:
 		for _, o := range s.others(h) {
-			if s.reach(h, o) && o.alive && !o.stopped && o.owner && o.m.MayAnswer(s.now-o.start) {
+			if s.reach(h, o) && s.asks(h, o) && o.alive && !o.stopped && o.owner && o.m.MayAnswer(s.now-o.start) {
 				s.post(h, Event{Kind: AnswerAdvertised})
 			}
 		}
@@ -318,7 +318,9 @@ func (s *sim) act(h *host, a Action) {
 		if o.alive {
 			kind = Connected
 		}
-		if s.talk(h, o) && s.own.shut {
+		if !s.asks(h, o) {
+			// neither the packet nor an answer comes
+		} else if s.talk(h, o) && s.own.shut {
 			s.post(h, Event{Kind: Refused, From: o.i})
 		} else if s.talk(h, o) {
 			s.post(h, Event{Kind: kind, From: o.i})
