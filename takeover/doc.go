@@ -79,7 +79,7 @@
 // peer's host and the gateway, all the time. What a half of a pair does with the session up:
 //
 //	neither A nor G for a while            falls silent, and says so: LinkDead
-//	the same, but the peer is heard there   the same after HangTimeout: what goes out is lost
+//	the same, though the peer is heard     the same after HangTimeout: what goes out is lost
 //	the same, on both halves               both wait: nobody can be served, and nothing is lost
 //	A, no G                                nothing: the gateway is out
 //	G, the peer says LinkDead              claims, but for a moment after its own link is back
