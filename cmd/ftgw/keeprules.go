@@ -51,6 +51,15 @@ func (n *node) keepRules(ctx context.Context) error {
 			}
 		})
 	}()
+	return lookAfter(ctx, changed, ended, n.restoreRules)
+}
+
+// calm is between two looks: the rules cannot be changed meanwhile, leases included, and notices
+// may come all the time, where containers come and go or somebody else keeps rules of his own.
+const calm = 20 * time.Millisecond
+
+// lookAfter looks at each change and once a second until ctx or the watch has ended.
+func lookAfter(ctx context.Context, changed <-chan struct{}, ended <-chan error, look func()) error {
 	t := time.NewTicker(time.Second)
 	defer t.Stop()
 	for {
@@ -60,8 +69,13 @@ func (n *node) keepRules(ctx context.Context) error {
 		case <-t.C:
 		case <-changed:
 		}
-		if ctx.Err() == nil {
-			n.restoreRules()
+		if ctx.Err() != nil {
+			continue // the watch is about to end
+		}
+		look()
+		select {
+		case <-ctx.Done():
+		case <-time.After(calm):
 		}
 	}
 }
