@@ -15,7 +15,8 @@ import (
 // reply alike is leant on only where a host dies within that time: the survivor executes the request
 // again, and its reply goes on at the byte that its socket has. For this the heads are to be the same
 // as well: they have no Date, and the peer compares what is left but for Connection. A reply that
-// differs turns its route to logged, on both hosts, until it is reset (routes.go).
+// differs turns its route to logged, on both hosts, until it is reset (routes.go). From then on replies
+// have a Date, so a survivor that finds its route so makes none in the place of what may be out.
 //
 // A peer that has wrongly claimed refuses what is to be stored, so that this host sends nothing more.
 // Here it is not asked. So a reply goes out at once only while the peer cannot have claimed, because it
@@ -25,6 +26,9 @@ const (
 	maxBehind    = 8               // replies of a connection that the peer may not have yet
 	behindWithin = 5 * time.Second // then a reply is stored that the peer has not made
 )
+
+// errBroken says why what may be out is not made once more.
+var errBroken = errors.New("its route is logged now, for the web servers do not reply alike")
 
 // behind is what the peer lacks of a connection's replies. It belongs to the connection's goroutine.
 type behind struct {
@@ -94,11 +98,12 @@ func (x *executor) outrun(rec Record, w *wire) error {
 	return nil
 }
 
-// mayOutrun reports whether a reply may go out before the peer has it; it then counts as behind.
+// mayOutrun reports whether a reply may go out before the peer has it; it then counts as behind. Its route
+// may have become logged since the exchange began.
 func (x *executor) mayOutrun() bool {
 	s := x.flow.s
 	s.behind.Add(1) // first: who knows of other settings and sees none behind will find none later
-	if s.mayLean(x.cfg) {
+	if s.mayLean(x.cfg) && x.route.demoted.Load() == nil {
 		return true
 	}
 	s.behind.Add(-1)
@@ -113,13 +118,15 @@ func (s *Server) Behind() int { return int(s.behind.Load()) }
 
 // mayBeOut reports whether a reply to r may have gone out from a host that was lost, though nothing of it
 // is stored here: it was static, and the request came before the takeover. The client may have it, so
-// what goes out here in its place must be the same bytes.
+// what goes out here in its place must be the same bytes. Of a route that is logged, that holds for the
+// replies that can have been behind when it became so.
 func (x *executor) mayBeOut(r *request) bool {
-	if x.start >= x.doubt || x.prefix != nil {
+	path := r.path()
+	if x.start >= x.doubt || x.prefix != nil || x.cfg.Mode(r.method, path) != config.Static {
 		return false
 	}
-	mode, _ := x.mode(r)
-	return mode == config.Static
+	d := x.cfg.route(r.method, path).demoted.Load()
+	return d == nil || d.At.After(x.since.Add(-maxBehind*behindWithin))
 }
 
 // astray ends a connection whose client may have a reply, or a part, that cannot be made here: an error in

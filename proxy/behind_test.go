@@ -109,9 +109,9 @@ func TestStaticInDoubt(t *testing.T) {
 	}
 }
 
-// diesAhead has the executor die when three replies have gone out that the standby has not made. Then the
-// standby's web server does as said.
-func diesAhead(t *testing.T, then func(http.ResponseWriter, *http.Request) bool) (w *twin, standby *host) {
+// diesAhead has the executor die when three replies have gone out that the standby has not made, and what
+// is said has happened to the standby. Then the standby's web server does as said.
+func diesAhead(t *testing.T, last func(*host), then func(http.ResponseWriter, *http.Request) bool) (w *twin, standby *host) {
 	var dead atomic.Bool
 	executor, standby, _, b := newTwoSites(t, Config{TurnOver: func(rewrite.FlowID) bool { return dead.Load() }})
 	gate := make(chan struct{})
@@ -128,6 +128,7 @@ func diesAhead(t *testing.T, then func(http.ResponseWriter, *http.Request) bool)
 		eventually(t, "the reply", func() bool { return executor.Stats().Static == uint64(i+1) && len(w.seen(0)) > 300*(i+1) })
 	}
 	b.then(then)
+	last(standby)
 	dead.Store(true) // and there is a pair again at once
 	kill(executor, standby)
 	close(gate)
@@ -140,7 +141,7 @@ func diesAhead(t *testing.T, then func(http.ResponseWriter, *http.Request) bool)
 func TestStaticAhead(t *testing.T) {
 	var mu sync.Mutex
 	var attempts []string
-	w, standby := diesAhead(t, func(_ http.ResponseWriter, r *http.Request) bool {
+	w, standby := diesAhead(t, func(*host) {}, func(_ http.ResponseWriter, r *http.Request) bool {
 		mu.Lock()
 		defer mu.Unlock()
 		attempts = append(attempts, r.Header.Get("Ftgw-Attempt"))
@@ -167,7 +168,7 @@ func TestStaticAhead(t *testing.T) {
 
 // What the survivor cannot make again it does not replace by an error reply.
 func TestStaticAstray(t *testing.T) {
-	w, standby := diesAhead(t, func(http.ResponseWriter, *http.Request) bool { panic(http.ErrAbortHandler) })
+	w, standby := diesAhead(t, func(*host) {}, func(http.ResponseWriter, *http.Request) bool { panic(http.ErrAbortHandler) })
 	w.readers.Wait()
 	standby.packets.mu.Lock()
 	defer standby.packets.mu.Unlock()
@@ -176,6 +177,27 @@ func TestStaticAstray(t *testing.T) {
 	}
 	if e := standby.Ledger(false, 1).Exchanges[0]; e.Outcome != Truncated || e.Attempt < 2 {
 		t.Errorf("%+v", e)
+	}
+}
+
+// A survivor whose route has just become logged does not put a logged reply in the place of a static one:
+// it has a Date. What was logged for long is answered as ever.
+func TestStaticAheadOfDemotion(t *testing.T) {
+	for _, age := range []time.Duration{0, time.Hour} {
+		w, standby := diesAhead(t, func(standby *host) {
+			standby.Demote(0, "another reply differs")
+			standby.cfg().routes[0].demoted.Load().At = time.Now().Add(-age)
+		}, func(http.ResponseWriter, *http.Request) bool { return false })
+		if age > 0 {
+			eventually(t, "a logged reply", func() bool { return standby.Stats().Delivered == 1 })
+			continue
+		}
+		w.readers.Wait()
+		standby.packets.mu.Lock()
+		if got := w.seen(1); got != "" || standby.packets.resets[w.id] != 1 {
+			t.Errorf("%d resets, and %q", standby.packets.resets[w.id], got)
+		}
+		standby.packets.mu.Unlock()
 	}
 }
 

@@ -31,11 +31,12 @@ type executor struct {
 	br   *bufio.Reader
 	head []byte // reused
 
-	index uint64 // of the exchange
-	first bool   // the exchange is the first after a takeover
-	mark  uint64 // bytes of the client's stream that were here at the takeover
-	doubt uint64 // those, and what the kernel had; of requests before it replies may have gone out that are not stored
-	start uint64 // of the exchange's request in the client's stream
+	index uint64    // of the exchange
+	first bool      // the exchange is the first after a takeover
+	mark  uint64    // bytes of the client's stream that were here at the takeover
+	since time.Time // it
+	doubt uint64    // those, and what the kernel had; of requests before it replies may have gone out that are not stored
+	start uint64    // of the exchange's request in the client's stream
 
 	was     attempts // at the exchange
 	pending *pending // the exchange, if it was the peer's meanwhile
@@ -63,7 +64,8 @@ type executor struct {
 func newExecutor(ctx context.Context, f *flow) *executor {
 	f.mu.Lock()
 	defer f.mu.Unlock()
-	x := &executor{ctx: ctx, cfg: f.s.cfg(), then: f.then, flow: f, src: newSource(f), index: f.out.index, first: f.promoted || f.heir, mark: f.mark}
+	x := &executor{ctx: ctx, cfg: f.s.cfg(), then: f.then, flow: f, src: newSource(f), index: f.out.index,
+		first: f.promoted || f.heir, mark: f.mark, since: f.since}
 	f.then = nil
 	x.br = bufio.NewReaderSize(x.src, 4<<10)
 	x.interim.stored = f.out.interims
@@ -151,6 +153,9 @@ func (x *executor) answer(r *request) error {
 	end := x.offset()
 	attempt, success := x.attempt(end, out)
 	x.enter(r, attempt, Here, success)
+	if out && x.row.mode != config.Static {
+		return x.astray(errBroken)
+	}
 	w, err := x.execute(r, attempt)
 	var f *fault
 	switch {

@@ -36,8 +36,9 @@ type flow struct {
 	ends        [16]uint64 // where the latest replies that were written as standby ended, a ring
 	tickets     [16]uint64 // and their rows in the ledger
 	nends       int
-	mark        uint64   // bytes of the client's stream in this kernel when promoted
-	released    released // parts of the next reply, for the ledger
+	mark        uint64    // bytes of the client's stream in this kernel when promoted
+	since       time.Time // this host has gone on alone, if it has
+	released    released  // parts of the next reply, for the ledger
 
 	then *settings // the settings when it was promoted: what the lost host had begun it did by these
 
@@ -83,16 +84,16 @@ func (f *flow) attach(conn *net.TCPConn, duty Duty) {
 	}
 }
 
-// promote makes this host the flow's executor, and reports whether it was not. It asks nothing
+// promote makes this host the flow's executor as of now, and reports whether it was not. It asks nothing
 // of the kernel: all flows together delay a claim.
-func (f *flow) promote() bool {
+func (f *flow) promote(now time.Time) bool {
 	f.mu.Lock()
 	defer f.mu.Unlock()
 	f.yielding = false // there is nobody to hand over to
 	if f.promoted || f.duty == Executor {
 		return false
 	}
-	f.promoted, f.mark, f.then = true, f.held.end, f.s.cfg()
+	f.promoted, f.mark, f.since, f.then = true, f.held.end, now, f.s.cfg()
 	return true
 }
 

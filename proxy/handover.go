@@ -85,7 +85,7 @@ func (s *Server) Adopt(id rewrite.FlowID) {
 	defer s.mu.Unlock()
 	s.moved++
 	if f := s.table[id]; f != nil {
-		f.promote()
+		f.promote(time.Now())
 		f.rouse()
 	}
 }

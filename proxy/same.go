@@ -101,12 +101,17 @@ func digest(r io.Reader) (sum [sha256.Size]byte, err error) {
 // mode returns the mode that a request has now, and its route. While the peer has other settings, what
 // leans on its web server is stored.
 func (x *executor) mode(r *request) (config.Mode, *route) {
-	path, _, _ := strings.Cut(r.target, "?")
-	mode, route := x.cfg.inForce(r.method, path)
+	mode, route := x.cfg.inForce(r.method, r.path())
 	if (mode == config.Static || mode == config.SyncStatic) && !x.inherited() && !x.flow.s.mayLean(x.cfg) {
 		mode = config.Logged
 	}
 	return mode, route
+}
+
+// path is what routes are chosen by.
+func (r *request) path() string {
+	path, _, _ := strings.Cut(r.target, "?")
+	return path
 }
 
 // inherited reports whether the lost host may have begun with the exchange: what it may have let out is

@@ -194,12 +194,12 @@ func (s *Server) enter(id rewrite.FlowID, conn *net.TCPConn, duty Duty, before t
 	if late {
 		duty = Standby
 	}
-	if f.heir = time.Since(s.since) < acceptDelay; f.heir {
+	if f.heir, f.since = time.Since(s.since) < acceptDelay, s.since; f.heir {
 		f.then = s.then
 	}
 	f.attach(conn, duty)
 	if late {
-		f.promote()
+		f.promote(s.since)
 		f.rouse()
 	}
 	return f
@@ -227,7 +227,7 @@ func (s *Server) Promote(ids func(rewrite.FlowID) bool) (rouse func()) {
 	var first, then []*flow
 	for id, f := range s.table {
 		switch {
-		case !ids(id) || !f.promote():
+		case !ids(id) || !f.promote(s.since):
 		case f.busy():
 			first = append(first, f)
 		default:
