@@ -5,6 +5,7 @@ import (
 	"io"
 	"log/slog"
 	"math/rand/v2"
+	"net"
 	"net/http"
 	"strconv"
 	"strings"
@@ -198,6 +199,35 @@ func TestStaticAheadOfDemotion(t *testing.T) {
 			t.Errorf("%d resets, and %q", standby.packets.resets[w.id], got)
 		}
 		standby.packets.mu.Unlock()
+	}
+}
+
+// Likewise of a connection that was accepted after the takeover only, and of which nothing was stored.
+func TestStaticAheadOfHeir(t *testing.T) {
+	_, survivor, _, b := newTwoSites(t, Config{})
+	b.then(func(http.ResponseWriter, *http.Request) bool { panic(http.ErrAbortHandler) })
+	survivor.packets.duty = Executor
+	survivor.Promote(all)()
+	survivor.mu.Lock()
+	survivor.since = time.Now().Add(time.Minute) // however slow this test is
+	survivor.mu.Unlock()
+	c, err := net.Dial("tcp4", survivor.at)
+	if err != nil {
+		t.Fatal(err)
+	}
+	defer c.Close()
+	c.SetDeadline(time.Now().Add(patience))
+	c.Write(get("/static/0")) // while the other host still lived
+	client := addrPort(c.LocalAddr())
+	id := rewrite.FlowID{Key: rewrite.Key{Client: client, Advertised: addrPort(c.RemoteAddr())}}
+	survivor.packets.introduce(client, id)
+	if got, _ := io.ReadAll(c); len(got) > 0 {
+		t.Errorf("%q", got)
+	}
+	survivor.packets.mu.Lock()
+	defer survivor.packets.mu.Unlock()
+	if survivor.packets.resets[id] != 1 {
+		t.Errorf("%d resets", survivor.packets.resets[id])
 	}
 }
 

@@ -73,7 +73,7 @@ func newExecutor(ctx context.Context, f *flow) *executor {
 		x.parts = x.prefix.parts
 	}
 	f.prefix = nil
-	if f.promoted && x.then.Shadow {
+	if x.then != nil && x.then.Shadow {
 		x.doubt = max(f.mark, tcpInfo(f.conn).Bytes_received)
 	}
 	x.resume()
