@@ -7,6 +7,7 @@ import (
 	"math"
 	"strconv"
 
+	"github.com/ftgw/ftgw/config"
 	"github.com/ftgw/ftgw/replication"
 )
 
@@ -57,7 +58,7 @@ func (x *executor) whole(c UpstreamConn, r *request, p *response) (*wire, error)
 func (x *executor) goOn(in io.Reader, r *request, p *response, framing int64) (*wire, error) {
 	rest := x.flow.s.depot.newSpill()
 	err := x.prefix.skip(in, p, framing, x.flow.client.written, rest)
-	if errors.Is(err, errDiffers) && x.prefix.deferred() {
+	if errors.Is(err, errDiffers) && x.row.mode == config.Deferred {
 		x.flow.s.demote(x.route, err.Error())
 	}
 	if err != nil {
