@@ -209,6 +209,7 @@ func TestDeferredNature(t *testing.T) {
 		"coding":   {"Content-Encoding", "", "br", false},
 		"modified": {"Last-Modified", "Sun, 01 Nov 2026 00:00:01 GMT", "Sun, 01 Nov 2026 00:00:02 GMT", false},
 		"Server":   {"Server", "a", "b", true},
+		"ranges":   {"Content-Type", "multipart/byteranges; boundary=1", "multipart/byteranges; boundary=2", false},
 		"status":   {"status", "200", "203", false},
 		"length":   {"length", "60000", "70000", false},
 	} {

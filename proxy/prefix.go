@@ -30,8 +30,9 @@ type prefix struct {
 	nature  [len(nature)]string
 }
 
-// nature are the fields that say which bytes a body has. Where one of them is another, so is the body.
-var nature = [...]string{"ETag", "Last-Modified", "Content-Encoding", "Content-Range"}
+// nature are the fields that say which bytes a body has. Where one of them is another, so is the body; the
+// type names the boundary between its ranges.
+var nature = [...]string{"Content-Type", "ETag", "Last-Modified", "Content-Encoding", "Content-Range"}
 
 func (h header) nature() (values [len(nature)]string) {
 	for i, name := range nature {
