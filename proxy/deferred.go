@@ -126,11 +126,11 @@ func (x *executor) lagAcked(then func() error) {
 }
 
 // acknowledged waits until the client has acknowledged that many bytes of the stream. A token in look
-// says that somebody waits for it.
+// says that somebody waits for it; else it looks rarely, for slow clients are many.
 func (f *flow) acknowledged(ctx context.Context, to uint64, look <-chan struct{}) error {
-	const least, most = time.Millisecond, 10 * time.Millisecond
+	const least, soon = time.Millisecond, 10 * time.Millisecond
 	var last uint64
-	wait, since := least, time.Now()
+	wait, most, since := least, 20*soon, time.Now()
 	for {
 		switch info := tcpInfo(f.conn); {
 		case info.Bytes_acked >= to:
@@ -146,7 +146,7 @@ func (f *flow) acknowledged(ctx context.Context, to uint64, look <-chan struct{}
 		case <-ctx.Done():
 			return ctx.Err()
 		case <-look:
-			wait = least
+			wait, most = least, soon
 		case <-time.After(wait):
 			wait = min(2*wait, most)
 		}
