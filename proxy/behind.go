@@ -117,12 +117,12 @@ func (s *Server) mayLean(cfg *settings) bool { return cfg == s.cfg() && cfg.Agre
 func (s *Server) Behind() int { return int(s.behind.Load()) }
 
 // mayBeOut reports whether a reply to r may have gone out from a host that was lost, though nothing of it
-// is stored here: it was static, and the request came before the takeover. The client may have it, so
-// what goes out here in its place must be the same bytes. Of a route that is logged, that holds for the
+// is stored here: it was static, and the request came before the takeover, if perhaps not to this host. The
+// client may have it, so what goes out here in its place must be the same bytes. Of a route that is logged, that holds for the
 // replies that can have been behind when it became so.
 func (x *executor) mayBeOut(r *request) bool {
 	path := r.path()
-	if x.start >= x.doubt || x.prefix != nil || x.cfg.Mode(r.method, path) != config.Static {
+	if !x.inherited() || x.prefix != nil || x.cfg.Mode(r.method, path) != config.Static {
 		return false
 	}
 	d := x.cfg.route(r.method, path).demoted.Load()
