@@ -1,13 +1,13 @@
 package main
 
 import (
+	"bytes"
 	"encoding/json"
 	"errors"
 	"fmt"
 	"io"
 	"net/http"
 	"strings"
-	"text/tabwriter"
 
 	"github.com/spf13/cobra"
 
@@ -150,14 +150,19 @@ func verdict(all []inspect.Finding, said error) error {
 }
 
 func writeJSONReport(out io.Writer, r report) error {
-	e := json.NewEncoder(out)
+	var b bytes.Buffer
+	e := json.NewEncoder(&b)
 	e.SetEscapeHTML(false)
-	return e.Encode(r)
+	if err := e.Encode(r); err != nil {
+		return err
+	}
+	_, err := out.Write(visible(b.Bytes()))
+	return err
 }
 
 // writeReport prints what the config says, then the findings.
 func writeReport(out io.Writer, cfg *config.Config, r report) error {
-	w := tabwriter.NewWriter(out, 0, 0, 2, ' ', 0)
+	w := newTable(out)
 	fmt.Fprintf(w, "node %s, %s\n", cfg.Name, cfg.Self().Address)
 	for _, s := range cfg.Services {
 		fmt.Fprintf(w, "service %s: %s, primary %s, backup %s", s.Name, s.Advertised, s.Primary(), s.Backup())

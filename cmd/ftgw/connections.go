@@ -13,7 +13,6 @@ import (
 	"slices"
 	"strconv"
 	"strings"
-	"text/tabwriter"
 	"time"
 
 	"github.com/spf13/cobra"
@@ -156,7 +155,7 @@ ftgw --help.`,
 
 // writeFlows prints tables for a reader.
 func writeFlows(out io.Writer, l state.Flows) error {
-	w := tabwriter.NewWriter(out, 0, 0, 2, ' ', 0)
+	w := newTable(out)
 	for i, s := range l.Services {
 		if i > 0 {
 			fmt.Fprintln(w)

@@ -7,7 +7,6 @@ import (
 	"net/http"
 	"net/url"
 	"strconv"
-	"text/tabwriter"
 	"time"
 
 	"github.com/spf13/cobra"
@@ -169,7 +168,7 @@ func showLedger(cmd *cobra.Command, socket string, query url.Values, asJSON bool
 
 // writeLedger prints tables for a reader.
 func writeLedger(out io.Writer, l Ledger) error {
-	w := tabwriter.NewWriter(out, 0, 0, 2, ' ', 0)
+	w := newTable(out)
 	for i, s := range l.Services {
 		if i > 0 {
 			fmt.Fprintln(w)

@@ -49,7 +49,7 @@ func execute(ctx context.Context, args []string, out, errOut io.Writer) (code in
 	if code, ended := err.(exitWith); ended {
 		return int(code)
 	}
-	fmt.Fprintf(errOut, "ftgw: %v\n", err)
+	errOut.Write(visible(fmt.Appendf(nil, "ftgw: %v\n", err)))
 	var coded codedError
 	if errors.As(err, &coded) {
 		return coded.code

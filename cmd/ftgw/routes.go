@@ -11,7 +11,6 @@ import (
 	"net/netip"
 	"net/url"
 	"strings"
-	"text/tabwriter"
 	"time"
 
 	"github.com/spf13/cobra"
@@ -246,7 +245,7 @@ func showRoutes(cmd *cobra.Command, socket string, asJSON bool) error {
 
 // writeRoutes prints a table for a reader.
 func writeRoutes(out io.Writer, all Routes) error {
-	w := tabwriter.NewWriter(out, 0, 0, 2, ' ', 0)
+	w := newTable(out)
 	fmt.Fprintf(w, "SERVICE\tROUTE\tMODE\tNOW")
 	for _, m := range config.Modes {
 		fmt.Fprintf(w, "\t%s", strings.ToUpper(string(m)))

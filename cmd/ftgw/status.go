@@ -12,7 +12,6 @@ import (
 	"slices"
 	"strings"
 	"syscall"
-	"text/tabwriter"
 	"time"
 
 	"github.com/spf13/cobra"
@@ -108,14 +107,14 @@ func fetch(cmd *cobra.Command, method, socket, what string, query url.Values) ([
 	case http.StatusConflict: // what was asked cannot be done
 		return nil, errors.New(strings.TrimSpace(string(text)))
 	default:
-		return nil, fmt.Errorf("read %s from %s: %s: %s", what, socket, resp.Status, text)
+		return nil, fmt.Errorf("read %s from %s: %s: %s", what, socket, resp.Status, strings.TrimSpace(string(text)))
 	}
-	return text, nil
+	return visible(text), nil
 }
 
 // writeStatus prints tables for a reader. rates are by service; nil: the columns are left out.
 func writeStatus(out io.Writer, s state.Status, rates map[string]state.Rate) error {
-	w := tabwriter.NewWriter(out, 0, 0, 2, ' ', 0)
+	w := newTable(out)
 	fmt.Fprintf(w, "node %s, version %s, up %v\n", s.Node, s.Version, s.At.Sub(s.Started).Round(time.Second))
 	for _, warning := range s.Warnings {
 		fmt.Fprintf(w, "\nWARNING: %s\n", warning)
