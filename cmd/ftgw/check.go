@@ -204,7 +204,9 @@ func showMode(out io.Writer, cfg *config.Config, method, url string) error {
 		if r, found := s.Route(method, path); found {
 			why = "route " + r.String()
 		}
-		fmt.Fprintf(out, "service %s: %s %s: %s (%s)\n", s.Name, method, path, s.Mode(method, path), why)
+		if _, err := fmt.Fprintf(out, "service %s: %s %s: %s (%s)\n", s.Name, method, path, s.Mode(method, path), why); err != nil {
+			return err
+		}
 	}
 	return nil
 }

@@ -88,6 +88,27 @@ route = [{suffix = ".png", methods = ["GET"], mode = "unprotected"}]
 	}
 }
 
+// What could not be written was not shown.
+func TestFullDisk(t *testing.T) {
+	full, err := os.OpenFile("/dev/full", os.O_WRONLY, 0)
+	if err != nil {
+		t.Fatal(err)
+	}
+	defer full.Close()
+	config := filepath.Join("..", "..", "config", "ftgw.example.toml")
+	path := serve(t)
+	for _, args := range []string{"status", "status --json", "ledger", "ledger --json", "routes", "routes --json",
+		"routes --reset shop", "routes --reset shop --json", "check --url / --name web-a --config " + config} {
+		if !strings.HasPrefix(args, "check") {
+			args += " --socket " + path
+		}
+		var errOut bytes.Buffer
+		if code := execute(t.Context(), strings.Fields(args), full, &errOut); code != exitFailed || !strings.Contains(errOut.String(), "no space") {
+			t.Errorf("%s: exit code %d, %s", args, code, &errOut)
+		}
+	}
+}
+
 func TestCheckReadsTheSecret(t *testing.T) {
 	path := filepath.Join(t.TempDir(), "f.toml")
 	text, err := os.ReadFile("../../config/ftgw.example.toml")

@@ -218,22 +218,28 @@ ftgw --help.`,
 
 func doReset(cmd *cobra.Command, socket string, what []string, asJSON bool) error {
 	text, err := fetch(cmd, http.MethodPost, socket, "routes/reset", url.Values{"service": what[:1], "path": what[1:]})
-	if err != nil || asJSON {
-		cmd.OutOrStdout().Write(text)
+	if err != nil {
+		return err
+	}
+	if asJSON {
+		_, err := cmd.OutOrStdout().Write(text)
 		return err
 	}
 	var r RoutesReset
 	if err := json.Unmarshal(text, &r); err != nil {
 		return fmt.Errorf("reset routes at %s: %w (is the node of the same version?)", socket, err)
 	}
-	fmt.Fprintf(cmd.OutOrStdout(), "%s: %d logged routes have their mode again here; the other nodes are told\n", what[0], r.Reset)
-	return nil
+	_, err = fmt.Fprintf(cmd.OutOrStdout(), "%s: %d logged routes have their mode again here; the other nodes are told\n", what[0], r.Reset)
+	return err
 }
 
 func showRoutes(cmd *cobra.Command, socket string, asJSON bool) error {
 	text, err := fetch(cmd, http.MethodGet, socket, "routes", nil)
-	if err != nil || asJSON {
-		cmd.OutOrStdout().Write(text)
+	if err != nil {
+		return err
+	}
+	if asJSON {
+		_, err := cmd.OutOrStdout().Write(text)
 		return err
 	}
 	var r Routes
