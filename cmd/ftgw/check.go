@@ -68,6 +68,12 @@ func checkCommand() *cobra.Command {
   ftgw check --url /img/logo.png --method GET`,
 		Args: noArgs,
 		RunE: func(cmd *cobra.Command, _ []string) error {
+			switch asks := cmd.Flags().Changed("url"); {
+			case asks && (asJSON || onlyFiles):
+				return codedError{exitUsage, errors.New("--url goes without --json and --files: it looks at nothing and prints a line for each service")}
+			case !asks && cmd.Flags().Changed("method"):
+				return codedError{exitUsage, errors.New("--method goes with --url")}
+			}
 			out := cmd.OutOrStdout()
 			cfg, err := file.load()
 			switch {

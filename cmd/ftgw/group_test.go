@@ -207,6 +207,8 @@ func TestHandOverCommands(t *testing.T) {
 		{"switchover shop", "switchover shop", "shop: web-a is primary", 0},
 		{"switchover none", "switchover none", "name one of them", exitFailed},
 		{"switchover shop news", "", `takes no "news"`, exitUsage},
+		{"switchover --timeout 0s", "", "--timeout must be more than 0", exitUsage},
+		{"drain --timeout -3s", "", "--timeout must be more than 0", exitUsage},
 		{"drain", "drain false 1m0s", "drained in", 0},
 		{"drain --force --timeout 3s", "drain true 3s", "drained in", 0},
 	} {

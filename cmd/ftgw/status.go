@@ -49,6 +49,9 @@ ftgw --help.`,
 			if every < minEvery || every > time.Hour {
 				return codedError{exitUsage, fmt.Errorf("--every must be %v to 1h, not %v", minEvery, every)}
 			}
+			if !watch && cmd.Flags().Changed("every") {
+				return codedError{exitUsage, errors.New("--every goes with --watch")}
+			}
 			if socket == "" {
 				cfg, err := file.load()
 				if err != nil {

@@ -99,6 +99,9 @@ Exit codes: 0 done; 1 not or not wholly done, with the reason; others as in ftgw
 // run asks the node, waits until it is done, slack beyond the timeout at most, and prints what
 // the node is then.
 func (f *handOverFlags) run(cmd *cobra.Command, what string, query url.Values, done string, slack time.Duration) error {
+	if f.timeout <= 0 {
+		return codedError{exitUsage, fmt.Errorf("--timeout must be more than 0, not %v", f.timeout)}
+	}
 	if f.socket == "" {
 		cfg, err := f.file.load()
 		if err != nil {
