@@ -9,6 +9,7 @@ import (
 	"log/slog"
 	"net"
 	"net/http"
+	"os"
 	"regexp"
 	"strings"
 	"sync/atomic"
@@ -16,6 +17,7 @@ import (
 	"time"
 
 	"go.uber.org/goleak"
+	"golang.org/x/sys/unix"
 
 	"github.com/ftgw/ftgw/state"
 )
@@ -275,6 +277,44 @@ func TestConnectionsAreBounded(t *testing.T) {
 		if time.Now().After(deadline) {
 			t.Fatal("no room was made")
 		}
+	}
+}
+
+// short is a listener of a kernel that is short of memory for a moment.
+type short struct {
+	net.Listener
+	left atomic.Int32
+}
+
+func (s *short) Accept() (net.Conn, error) {
+	if s.left.Add(-1) >= 0 {
+		return nil, &net.OpError{Op: "accept", Net: "tcp", Err: os.NewSyscallError("accept4", unix.ENOBUFS)}
+	}
+	return s.Listener.Accept()
+}
+
+// The port is no reason for a node to end.
+func TestPortOutlastsAnErrorOfAccept(t *testing.T) {
+	l, err := Listen("127.0.0.1:0")
+	if err != nil {
+		t.Fatal(err)
+	}
+	s := New(Config{Log: slog.New(slog.DiscardHandler), Status: func() state.Status { return state.Status{} }, Metrics: http.NotFoundHandler()})
+	ctx, cancel := context.WithCancel(t.Context())
+	done := make(chan error, 1)
+	failing := &short{Listener: l}
+	failing.left.Store(3)
+	go func() { done <- s.Run(ctx, failing) }()
+	resp, err := http.Get("http://" + l.Addr().String() + "/status.json")
+	if err != nil {
+		t.Error(err)
+	} else {
+		resp.Body.Close()
+	}
+	http.DefaultClient.CloseIdleConnections()
+	cancel()
+	if err := <-done; err != nil {
+		t.Error(err)
 	}
 }
 
