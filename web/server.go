@@ -117,6 +117,9 @@ func (s *Server) guard(next http.Handler) http.Handler {
 			http.Error(w, "this port answers to localhost and 127.0.0.1 only", http.StatusMisdirectedRequest)
 		case r.Header.Get("Sec-Fetch-Site") == "cross-site" && r.Header.Get("Sec-Fetch-Mode") != "navigate":
 			http.Error(w, "not for other sites' pages", http.StatusForbidden)
+		case r.ContentLength != 0: // waiting for it, net/http would hold a viewer's place for ever
+			h.Set("Connection", "close")
+			http.Error(w, "this port takes no request with a body", http.StatusRequestEntityTooLarge)
 		default:
 			next.ServeHTTP(w, r)
 		}

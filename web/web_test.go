@@ -212,6 +212,25 @@ func TestEvents(t *testing.T) {
 	}
 }
 
+// A request that announces a body and sends none holds no place.
+func TestNoBodies(t *testing.T) {
+	base, _ := serve(t)
+	for _, request := range []string{"GET /events HTTP/1.1\r\nHost: localhost\r\nContent-Length: 10\r\n\r\n",
+		"GET /events HTTP/1.1\r\nHost: localhost\r\nTransfer-Encoding: chunked\r\n\r\n"} {
+		c, err := net.Dial("tcp", strings.TrimPrefix(base, "http://"))
+		if err != nil {
+			t.Fatal(err)
+		}
+		defer c.Close()
+		c.SetDeadline(time.Now().Add(10 * time.Second))
+		io.WriteString(c, request)
+		answer, err := io.ReadAll(c)
+		if err != nil || !strings.HasPrefix(string(answer), "HTTP/1.1 413 ") {
+			t.Errorf("%q: %.80q, %v", request, answer, err)
+		}
+	}
+}
+
 // A viewer who takes nothing is dropped.
 func TestSlowViewer(t *testing.T) {
 	large := state.Status{Warnings: []string{strings.Repeat("w", 4<<20)}}
