@@ -78,6 +78,11 @@ func TestBlocks(t *testing.T) {
 		{"closed", input(), "no no-one no no"},
 		{"a workstation's", input("ct state vmap { established : accept, related : accept, invalid : drop }", "iifname lo accept",
 			"ip protocol icmp accept", "tcp dport 22 accept", "counter"), "no yes no no"},
+		{"a map that drops what is untracked", accepting("ct state vmap { invalid : drop, untracked : drop }"), "no yes yes yes"},
+		{"a map of spans", input("tcp dport vmap { 20-79 : drop, 80-90 : accept, 7000-8000 : accept }", "udp dport vmap { 7946 : accept }"), "yes yes yes yes"},
+		{"a map that leads on", "table inet filter {\n chain lan { tcp dport { 80, 7950 } accept; udp dport 7946 accept; }\n" +
+			" chain input { type filter hook input priority filter; policy drop; iifname vmap { lo : accept, eth0 : jump lan }; }\n}", "yes yes yes yes"},
+		{"a map that drops a port", accepting("tcp dport vmap { 22 : accept, 80 : drop }"), "no yes yes yes"},
 		{"with the ports", input("ct state established,related accept", "ct state invalid drop", "tcp dport { 22, 80, 7950 } accept", "udp dport 7946 accept"), "yes yes yes yes"},
 		{"with spans of ports", input("tcp dport { 20-25, 79-90, 7000-8000 } accept", "udp dport 7940-7950 accept"), "yes yes yes yes"},
 		{"ports beside the spans", input("tcp dport { 20-79, 81-7949, 7951-65535 } accept", "udp dport > 7946 accept"), "no yes no no"},
@@ -222,5 +227,19 @@ func FuzzRule(f *testing.F) {
 			&expr.Cmp{Register: from, Op: expr.CmpOp(op), Data: data},
 			&expr.Range{Register: to, Op: expr.CmpOp(op), FromData: data, ToData: data[:len(data)/2]},
 		}})
+	})
+}
+
+// FuzzVerdict: what the kernel hands out for an element of a verdict map is read, or refused.
+func FuzzVerdict(f *testing.F) {
+	jump := []byte{8, 0, 1, 0, 0xff, 0xff, 0xff, 0xfd, 8, 0, 2, 0, 'l', 'a', 'n', 0} // NFT_JUMP, as a little-endian host has it
+	f.Add(jump)
+	f.Add(jump[8:])
+	f.Add(jump[:7])
+	f.Add([]byte(nil))
+	f.Fuzz(func(t *testing.T, b []byte) {
+		if v, err := parseVerdict(b); (v == nil) == (err == nil) {
+			t.Errorf("%x: %v, %v", b, v, err)
+		}
 	})
 }

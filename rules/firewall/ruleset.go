@@ -82,6 +82,9 @@ func (t *table) readSets(conn *nftables.Conn, of *nftables.Table) error {
 	sets, err := conn.GetSets(of)
 	for _, s := range sets {
 		elements, wrong := conn.GetSetElements(s)
+		if s.IsMap && s.DataType.Name == nftables.TypeVerdict.Name {
+			wrong = errors.Join(wrong, readVerdicts(elements))
+		}
 		err = errors.Join(err, wrong)
 		t.sets[s.Name] = &set{s, elements}
 	}

@@ -2,10 +2,15 @@ package firewall
 
 import (
 	"bytes"
+	"encoding/binary"
+	"errors"
+	"fmt"
 	"slices"
 
 	"github.com/google/nftables"
 	"github.com/google/nftables/expr"
+	"github.com/mdlayher/netlink"
+	"golang.org/x/sys/unix"
 )
 
 // lookup asks whether a set has what is in a register, or takes it from a map.
@@ -42,6 +47,47 @@ func (s *set) verdicts(regs registers, register uint32, so answer) []outcome {
 		}
 	}
 	return all
+}
+
+// readVerdicts sets the verdicts of a verdict map's elements, which the library leaves as values.
+func readVerdicts(elements []nftables.SetElement) error {
+	var all error
+	for i := range elements {
+		e := &elements[i]
+		if e.IntervalEnd {
+			continue
+		}
+		var err error
+		if e.VerdictData, err = parseVerdict(e.Val); err != nil {
+			all = errors.Join(all, fmt.Errorf("a verdict map: %w", err))
+		}
+	}
+	return all
+}
+
+// parseVerdict reads a verdict (linux/netfilter/nf_tables.h, nft_verdict_attributes).
+func parseVerdict(b []byte) (*expr.Verdict, error) {
+	d, err := netlink.NewAttributeDecoder(b)
+	if err != nil {
+		return nil, err
+	}
+	d.ByteOrder = binary.BigEndian
+	v, there := &expr.Verdict{}, false
+	for d.Next() {
+		switch d.Type() {
+		case unix.NFTA_VERDICT_CODE:
+			v.Kind, there = expr.VerdictKind(d.Int32()), true
+		case unix.NFTA_VERDICT_CHAIN:
+			v.Chain = d.String()
+		}
+	}
+	if err := d.Err(); err != nil {
+		return nil, err
+	}
+	if !there {
+		return nil, errors.New("an element without a verdict")
+	}
+	return v, nil
 }
 
 // span is a range of keys, of which last is nil if it has no end.
