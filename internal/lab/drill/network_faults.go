@@ -25,23 +25,24 @@ func parted(r *Round) (func() error, error) {
 
 // deaf loses what comes to a host.
 func deaf(of func(*Round) *lab.Host) fault {
-	return func(r *Round) (func() error, error) { return lost(of(r), of(r).Interface(), shim.Match{}) }
+	return func(r *Round) (func() error, error) { return lost(of(r), "deaf", of(r).Interface(), shim.Match{}) }
 }
 
 // mute loses what comes from a host.
 func mute(of func(*Round) *lab.Host) fault {
-	return func(r *Round) (func() error, error) { return lost(r.Router, of(r).RouterPort(), shim.Match{}) }
+	return func(r *Round) (func() error, error) { return lost(r.Router, "mute", of(r).RouterPort(), shim.Match{}) }
 }
 
 // unheard loses what a host sends to its peer.
 func unheard(of func(*Round) *lab.Host) fault {
 	return func(r *Round) (func() error, error) {
 		other := r.Other(of(r))
-		return lost(other, other.Interface(), shim.Match{FromMAC: of(r).MAC()})
+		return lost(other, "unheard", other.Interface(), shim.Match{FromMAC: of(r).MAC()})
 	}
 }
 
-// cut loses some of what the hosts send each other, both ways.
+// cut loses some of what the hosts send each other, both ways. That is done in the router: when a hook
+// of the hosts' own goes at the end, their kernel drops what waits in any queue for a verdict.
 func cut(frames []shim.Match) fault {
 	return func(r *Round) (func() error, error) {
 		var ends []func() error
@@ -54,10 +55,10 @@ func cut(frames []shim.Match) fault {
 		for _, h := range []*lab.Host{r.A, r.B} {
 			var lot []shim.Match
 			for _, m := range frames {
-				m.FromMAC = r.Other(h).MAC()
+				m.From, m.To = h.Addr(), r.Other(h).Addr()
 				lot = append(lot, m)
 			}
-			e, err := lost(h, h.Interface(), lot...)
+			e, err := lost(r.Router, h.Name, h.RouterPort(), lot...)
 			if err != nil {
 				return nil, errors.Join(err, end())
 			}
@@ -78,8 +79,9 @@ func toAndFrom(k shim.Kind, port uint16) []shim.Match {
 	return []shim.Match{{Kind: k, FromPort: port}, {Kind: k, ToPort: port}}
 }
 
-func lost(h *lab.Host, device string, lot ...shim.Match) (end func() error, err error) {
-	l, err := shim.Lose(h, "drill", device, shim.All(), lot...)
+// lost loses all that matches and comes in by a device; the name tells it from others there.
+func lost(h *lab.Host, name, device string, lot ...shim.Match) (end func() error, err error) {
+	l, err := shim.Lose(h, "drill_"+name, device, shim.All(), lot...)
 	if err != nil {
 		return nil, err
 	}
