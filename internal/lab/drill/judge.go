@@ -80,6 +80,10 @@ func (r *Round) invariants(seen Seen, claimed map[*Service]time.Time, fail func(
 	}
 }
 
+// answerWait is how long a node may take to say what it did: a claim that it does not tell would be
+// missed by the oracles. Only one that stands still takes so long, on a machine that does as well.
+const answerWait = 5 * time.Second
+
 // survivors adds what the nodes counted in this round, and returns when the first claim of it
 // was decided, by service.
 func (r *Round) survivors(ctx context.Context, out *RoundResult) (claimed map[*Service]time.Time, err error) {
@@ -89,7 +93,7 @@ func (r *Round) survivors(ctx context.Context, out *RoundResult) (claimed map[*S
 		if h.Crashed() || h == r.dead {
 			continue
 		}
-		ctx, cancel := context.WithTimeout(ctx, time.Second)
+		ctx, cancel := context.WithTimeout(ctx, answerWait)
 		st, bad := h.Status(ctx)
 		cancel()
 		if bad != nil {
