@@ -6,6 +6,7 @@ import (
 	"time"
 
 	"github.com/ftgw/ftgw/config"
+	"github.com/ftgw/ftgw/internal/defect"
 	"github.com/ftgw/ftgw/replication"
 )
 
@@ -51,6 +52,7 @@ func (x *executor) lag(look chan<- struct{}, work func() error, after func()) {
 	go func() {
 		defer close(l.done)
 		defer after()
+		defer defect.Guard()
 		if before != nil {
 			<-before.done
 			l.err = before.err

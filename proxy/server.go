@@ -163,8 +163,15 @@ func (s *Server) handle(h *handler) {
 		abort(h.conn)
 		return
 	}
-	f.run(h.ctx)
+	guarded(func() { f.run(h.ctx) })
 	s.leave(f)
+}
+
+// guarded runs a connection. A panic ends the process right here: on its way up it would close the
+// connection first, and to the client that is the end of a reply.
+func guarded(run func()) {
+	defer defect.Guard()
+	run()
 }
 
 // turns says how many times executors have moved, by takeover or by agreement.

@@ -9,6 +9,7 @@ import (
 	"sync"
 
 	"github.com/ftgw/ftgw/config"
+	"github.com/ftgw/ftgw/internal/defect"
 )
 
 // shadow executes a standby's requests on routes in mode sync-static, one at a time, in step with
@@ -81,7 +82,7 @@ func (f *flow) mirror(ctx context.Context) (stop func()) {
 	f.mu.Unlock()
 	ctx, cancel := context.WithCancel(ctx)
 	var owned sync.WaitGroup
-	owned.Go(func() { h.run(ctx) })
+	owned.Go(func() { defer defect.Guard(); h.run(ctx) })
 	return func() {
 		cancel()
 		owned.Wait()

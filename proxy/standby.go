@@ -5,6 +5,7 @@ import (
 	"fmt"
 	"time"
 
+	"github.com/ftgw/ftgw/internal/defect"
 	"github.com/ftgw/ftgw/replication"
 )
 
@@ -14,6 +15,7 @@ func (f *flow) standby(ctx context.Context) ending {
 	done := make(chan struct{})
 	go func() {
 		defer close(done)
+		defer defect.Guard()
 		f.receive()
 	}()
 	var stop func() // ends the shadow, which begins when the service has routes for it

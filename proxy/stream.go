@@ -11,6 +11,8 @@ import (
 	"time"
 
 	"golang.org/x/sys/unix"
+
+	"github.com/ftgw/ftgw/internal/defect"
 )
 
 // Routes in mode unprotected: the reply goes to the client as it comes from the upstream, and
@@ -225,6 +227,7 @@ func (x *executor) watch(c UpstreamConn) (stop func() (gone bool)) {
 	done := make(chan struct{})
 	go func() {
 		defer close(done)
+		defer defect.Guard()
 		// Whatever comes makes it look again, but only an end makes it stop.
 		err := raw.Read(func(fd uintptr) bool { return ended(int(fd)) })
 		if gone = !isTimeout(err); gone {

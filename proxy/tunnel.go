@@ -5,6 +5,8 @@ import (
 	"net"
 	"sync/atomic"
 	"time"
+
+	"github.com/ftgw/ftgw/internal/defect"
 )
 
 // tunnel carries the bytes of both sides after a 101 until both have ended, or one has failed.
@@ -19,6 +21,7 @@ func (x *executor) tunnel(c UpstreamConn, raw net.Conn) error {
 	t := tunnel{patience: x.cfg.IdleTimeout}
 	sent := make(chan error)
 	go func() {
+		defer defect.Guard()
 		_, err := t.carry(raw, x.br, conn, raw)
 		if err != nil {
 			c.Abort()

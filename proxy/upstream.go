@@ -8,6 +8,8 @@ import (
 	"net"
 	"net/http"
 	"time"
+
+	"github.com/ftgw/ftgw/internal/defect"
 )
 
 const syncBody = 64 << 10 // bodies up to here are sent before the reply is read
@@ -48,7 +50,7 @@ func (x *executor) converse(c UpstreamConn, r *request, attempt uint8, take take
 	defer stop()
 	var failed error
 	sent := make(chan struct{})
-	send := func() { failed = x.send(c, r, attempt); close(sent) }
+	send := func() { defer defect.Guard(); failed = x.send(c, r, attempt); close(sent) }
 	if r.body.small() {
 		send()
 	} else {
