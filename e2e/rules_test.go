@@ -21,7 +21,8 @@ func TestRulesAreMeddledWith(t *testing.T) {
 	x := start(t, lab.Options{}, lab.Config{})
 	w := x.watch()
 	wait := x.busy()
-	for i, m := range []struct {
+	restored := map[*lab.Host]uint64{}
+	for _, m := range []struct {
 		do   func(*lab.Host) error
 		says string
 	}{
@@ -35,8 +36,9 @@ func TestRulesAreMeddledWith(t *testing.T) {
 			x.must(m.do(h))
 			x.until(m.says, 5*time.Second, func() bool {
 				st := x.status(h)
-				return st.Rules.Restored == uint64(i+1) && strings.Contains(st.Rules.Last, m.says)
+				return st.Rules.Restored > restored[h] && strings.Contains(st.Rules.Last, m.says)
 			})
+			restored[h] = x.status(h).Rules.Restored
 		}
 	}
 	wait()
@@ -45,11 +47,13 @@ func TestRulesAreMeddledWith(t *testing.T) {
 	w.voices(0)
 	x.duplex()
 	for _, h := range []*lab.Host{x.A, x.B} {
-		if st := x.status(h); st.Rules.Restored != 5 || st.Rules.Problem != "" {
+		// The two routing rules go one after the other, so that may be seen as two.
+		st := x.status(h)
+		if n := st.Rules.Restored; n < 5 || n > 6 || st.Rules.Problem != "" {
 			t.Errorf("%s: %+v", h.Name, st.Rules)
 		}
-		if n := strings.Count(x.nodes[h].Log(), "somebody removed or changed the rules"); n != 5 {
-			t.Errorf("%s logged %d lines, want one for each of 5", h.Name, n)
+		if n := strings.Count(x.nodes[h].Log(), "somebody removed or changed the rules"); n != int(st.Rules.Restored) {
+			t.Errorf("%s logged %d lines, want one for each of %d", h.Name, n, st.Rules.Restored)
 		}
 	}
 }
