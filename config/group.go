@@ -13,7 +13,8 @@ type Group struct {
 	Services []Service // in the order of the file, at least one
 }
 
-// Groups returns all groups in the order in which the services first name them.
+// Groups returns all groups in the order of their names: the nodes know them by their place in it, and
+// files that name services in another order are the same file (Digest).
 func (c *Config) Groups() []Group {
 	var groups []Group
 	for _, s := range c.Services {
@@ -24,6 +25,7 @@ func (c *Config) Groups() []Group {
 		}
 		groups[i].Services = append(groups[i].Services, s)
 	}
+	slices.SortFunc(groups, func(a, b Group) int { return strings.Compare(a.Name, b.Name) })
 	return groups
 }
 

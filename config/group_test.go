@@ -3,6 +3,7 @@ package config
 import (
 	"fmt"
 	"os"
+	"slices"
 	"strings"
 	"testing"
 
@@ -70,7 +71,7 @@ func TestGroups(t *testing.T) {
 		return all
 	}
 	for node, want := range map[string][]string{
-		"a":       {"b,a: 12 11 shop mail", "c,b,a: 14 12 11 blog", "a,b: 11 12 back"},
+		"a":       {"a,b: 11 12 back", "b,a: 12 11 shop mail", "c,b,a: 14 12 11 blog"},
 		"c":       {"c,b,a: 14 12 11 blog"},
 		"arbiter": nil,
 	} {
@@ -80,6 +81,17 @@ func TestGroups(t *testing.T) {
 	}
 	if diff := cmp.Diff(text(c.GroupsOf("a")), text(c.Groups())); diff != "" {
 		t.Errorf("a is in all groups:\n%s", diff)
+	}
+	names := func(groups []Group) (all []string) {
+		for _, g := range groups {
+			all = append(all, g.Name)
+		}
+		return all
+	}
+	order := names(c.Groups())
+	slices.Reverse(c.Services)
+	if diff := cmp.Diff(order, names(c.Groups())); diff != "" {
+		t.Errorf("the order of services in the file shows:\n%s", diff)
 	}
 }
 

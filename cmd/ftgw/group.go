@@ -29,7 +29,7 @@ import (
 type group struct {
 	n        *node
 	name     string
-	ordinal  int           // place among the groups of the config file
+	ordinal  int           // place among config.Groups
 	nodes    []config.Node // in order
 	index    int           // of this node
 	log      *slog.Logger

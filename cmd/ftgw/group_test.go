@@ -87,8 +87,8 @@ func TestPlaceGroups(t *testing.T) {
 		got = append(got, p.name)
 	}
 	want := []string{
-		"1 web-a,web-b: 1 of 2, peer web-a, serves shop, shop-tls at [192.0.2.100]",
-		"2 web-b,web-c,web-a: 0 of 3, peer web-c, serves news at [192.0.2.101]",
+		"0 web-a,web-b: 1 of 2, peer web-a, serves shop, shop-tls at [192.0.2.100]",
+		"1 web-b,web-c,web-a: 0 of 3, peer web-c, serves news at [192.0.2.101]",
 		"web-a", "web-c",
 	}
 	if strings.Join(got, "\n") != strings.Join(want, "\n") {
