@@ -3,7 +3,6 @@ package main
 
 import (
 	"cmp"
-	"encoding/json"
 	"fmt"
 	"io"
 	"maps"
@@ -85,8 +84,8 @@ func flowsOf(name string, infos []rewrite.Info, held map[rewrite.FlowID]proxy.Ho
 const flowsShown = 50
 
 func flowsCommand() *cobra.Command {
-	var file fileFlags
-	var socket, service string
+	var asked askFlags
+	var service string
 	var asJSON bool
 	var limit int
 	cmd := &cobra.Command{
@@ -123,30 +122,15 @@ ftgw --help.`,
 			if limit < 0 {
 				return codedError{exitUsage, fmt.Errorf("--limit must be 0 or more, not %d", limit)}
 			}
-			if socket == "" {
-				cfg, err := file.load()
-				if err != nil {
-					return err
-				}
-				socket = cfg.Socket
-			}
-			text, err := fetch(cmd, http.MethodGet, socket, "flows", url.Values{"service": {service}, "limit": {strconv.Itoa(limit)}})
+			socket, err := asked.at()
 			if err != nil {
 				return err
 			}
-			if asJSON {
-				_, err := cmd.OutOrStdout().Write(text)
-				return err
-			}
-			var l state.Flows
-			if err := json.Unmarshal(text, &l); err != nil {
-				return fmt.Errorf("read flows from %s: %w (is the node of the same version?)", socket, err)
-			}
-			return writeFlows(cmd.OutOrStdout(), l)
+			query := url.Values{"service": {service}, "limit": {strconv.Itoa(limit)}}
+			return show(cmd, http.MethodGet, socket, "flows", query, asJSON, writeFlows)
 		},
 	}
-	file.add(cmd)
-	cmd.Flags().StringVar(&socket, "socket", "", "the node's socket `file`, instead of the config file's")
+	asked.add(cmd)
 	cmd.Flags().StringVar(&service, "service", "", "only those of the service of that `name`")
 	cmd.Flags().BoolVar(&asJSON, "json", false, "print the node's JSON as it is")
 	cmd.Flags().IntVar(&limit, "limit", flowsShown, "show the first `N` of each service; 0: all")

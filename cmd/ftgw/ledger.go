@@ -1,7 +1,6 @@
 package main
 
 import (
-	"encoding/json"
 	"fmt"
 	"io"
 	"net/http"
@@ -91,8 +90,7 @@ func (g *group) ledgerEntry(e proxy.Exchange) LedgerEntry {
 const ledgerShown = 50
 
 func ledgerCommand() *cobra.Command {
-	var file fileFlags
-	var socket string
+	var asked askFlags
 	var asJSON, since bool
 	var limit int
 	cmd := &cobra.Command{
@@ -131,39 +129,19 @@ Exit codes: 0 shown; 69 no ftgw answers at the socket; others as in ftgw --help.
 			if since && !cmd.Flags().Changed("limit") {
 				limit = 0
 			}
-			if socket == "" {
-				cfg, err := file.load()
-				if err != nil {
-					return err
-				}
-				socket = cfg.Socket
+			socket, err := asked.at()
+			if err != nil {
+				return err
 			}
 			query := url.Values{"limit": {strconv.Itoa(limit)}, "since-takeover": {strconv.FormatBool(since)}}
-			return showLedger(cmd, socket, query, asJSON)
+			return show(cmd, http.MethodGet, socket, "ledger", query, asJSON, writeLedger)
 		},
 	}
-	file.add(cmd)
-	cmd.Flags().StringVar(&socket, "socket", "", "the node's socket `file`, instead of the config file's")
+	asked.add(cmd)
 	cmd.Flags().BoolVar(&asJSON, "json", false, "print the node's JSON as it is")
 	cmd.Flags().BoolVar(&since, "since-takeover", false, "only what the latest takeover touched")
 	cmd.Flags().IntVar(&limit, "limit", ledgerShown, "show the latest `N` of each service; 0: all (default with --since-takeover)")
 	return cmd
-}
-
-func showLedger(cmd *cobra.Command, socket string, query url.Values, asJSON bool) error {
-	text, err := fetch(cmd, http.MethodGet, socket, "ledger", query)
-	if err != nil {
-		return err
-	}
-	if asJSON {
-		_, err := cmd.OutOrStdout().Write(text)
-		return err
-	}
-	var l Ledger
-	if err := json.Unmarshal(text, &l); err != nil {
-		return fmt.Errorf("read ledger from %s: %w (is the node of the same version?)", socket, err)
-	}
-	return writeLedger(cmd.OutOrStdout(), l)
 }
 
 // writeLedger prints tables for a reader.

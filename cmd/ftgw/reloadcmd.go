@@ -16,8 +16,7 @@ import (
 )
 
 func reloadCommand() *cobra.Command {
-	var file fileFlags
-	var socket string
+	var asked askFlags
 	var dry, asJSON bool
 	var timeout time.Duration
 	cmd := &cobra.Command{
@@ -42,12 +41,9 @@ needed or the peer does not answer; 78 the config file has mistakes; others as i
   ftgw reload --json`,
 		Args: noArgs,
 		RunE: func(cmd *cobra.Command, _ []string) error {
-			if socket == "" {
-				cfg, err := file.load()
-				if err != nil {
-					return err
-				}
-				socket = cfg.Socket
+			socket, err := asked.at()
+			if err != nil {
+				return err
 			}
 			ctx, cancel := context.WithTimeout(cmd.Context(), timeout)
 			defer cancel()
@@ -74,8 +70,7 @@ needed or the peer does not answer; 78 the config file has mistakes; others as i
 			return r.exit()
 		},
 	}
-	file.add(cmd)
-	cmd.Flags().StringVar(&socket, "socket", "", "the node's socket `file`, instead of the config file's")
+	asked.add(cmd)
 	cmd.Flags().DurationVar(&timeout, "timeout", time.Minute, "how long to wait for the node")
 	cmd.Flags().BoolVar(&dry, "dry-run", false, "change nothing, say what would be")
 	cmd.Flags().BoolVar(&asJSON, "json", false, "print the node's JSON as it is")

@@ -3,7 +3,6 @@
 package main
 
 import (
-	"encoding/json"
 	"fmt"
 	"hash/fnv"
 	"io"
@@ -167,9 +166,8 @@ func (g *group) toldRoute(n replication.FlowNote, from string) {
 }
 
 func routesCommand() *cobra.Command {
-	var file fileFlags
-	var socket string
-	var asJSON, reset bool
+	var asked askFlags
+	var asJSON, again bool
 	cmd := &cobra.Command{
 		Use:   "routes [--reset SERVICE [PATH]]",
 		Short: "Show the routes and their modes, or have a route trusted again",
@@ -191,62 +189,34 @@ ftgw --help.`,
   ftgw routes --reset shop /static/`,
 		RunE: func(cmd *cobra.Command, args []string) error {
 			switch {
-			case !reset && len(args) > 0:
+			case !again && len(args) > 0:
 				return noArgs(cmd, args)
-			case reset && (len(args) == 0 || len(args) > 2):
+			case again && (len(args) == 0 || len(args) > 2):
 				return codedError{exitUsage, fmt.Errorf("--reset needs a service and takes a path: ftgw routes --reset SERVICE [PATH] (see %s --help)", cmd.CommandPath())}
 			}
-			if socket == "" {
-				cfg, err := file.load()
-				if err != nil {
-					return err
-				}
-				socket = cfg.Socket
+			socket, err := asked.at()
+			if err != nil {
+				return err
 			}
-			if reset {
-				return doReset(cmd, socket, append(args, "")[:2], asJSON)
+			if again {
+				return reset(cmd, socket, append(args, "")[:2], asJSON)
 			}
-			return showRoutes(cmd, socket, asJSON)
+			return show(cmd, http.MethodGet, socket, "routes", nil, asJSON, writeRoutes)
 		},
 	}
-	file.add(cmd)
-	cmd.Flags().StringVar(&socket, "socket", "", "the node's socket `file`, instead of the config file's")
+	asked.add(cmd)
 	cmd.Flags().BoolVar(&asJSON, "json", false, "print the node's JSON as it is")
-	cmd.Flags().BoolVar(&reset, "reset", false, "give routes of SERVICE that are logged their mode back")
+	cmd.Flags().BoolVar(&again, "reset", false, "give routes of SERVICE that are logged their mode back")
 	return cmd
 }
 
-func doReset(cmd *cobra.Command, socket string, what []string, asJSON bool) error {
-	text, err := fetch(cmd, http.MethodPost, socket, "routes/reset", url.Values{"service": what[:1], "path": what[1:]})
-	if err != nil {
+// reset asks for it; what is a service and a path, which may be empty.
+func reset(cmd *cobra.Command, socket string, what []string, asJSON bool) error {
+	query := url.Values{"service": what[:1], "path": what[1:]}
+	return show(cmd, http.MethodPost, socket, "routes/reset", query, asJSON, func(out io.Writer, r RoutesReset) error {
+		_, err := fmt.Fprintf(out, "%s: %d logged routes have their mode again here; the other nodes are told\n", what[0], r.Reset)
 		return err
-	}
-	if asJSON {
-		_, err := cmd.OutOrStdout().Write(text)
-		return err
-	}
-	var r RoutesReset
-	if err := json.Unmarshal(text, &r); err != nil {
-		return fmt.Errorf("reset routes at %s: %w (is the node of the same version?)", socket, err)
-	}
-	_, err = fmt.Fprintf(cmd.OutOrStdout(), "%s: %d logged routes have their mode again here; the other nodes are told\n", what[0], r.Reset)
-	return err
-}
-
-func showRoutes(cmd *cobra.Command, socket string, asJSON bool) error {
-	text, err := fetch(cmd, http.MethodGet, socket, "routes", nil)
-	if err != nil {
-		return err
-	}
-	if asJSON {
-		_, err := cmd.OutOrStdout().Write(text)
-		return err
-	}
-	var r Routes
-	if err := json.Unmarshal(text, &r); err != nil {
-		return fmt.Errorf("read routes from %s: %w (is the node of the same version?)", socket, err)
-	}
-	return writeRoutes(cmd.OutOrStdout(), r)
+	})
 }
 
 // writeRoutes prints a table for a reader.

@@ -1,17 +1,12 @@
 package main
 
 import (
-	"encoding/json"
 	"errors"
 	"fmt"
 	"io"
-	"io/fs"
 	"maps"
 	"net/http"
-	"net/url"
 	"slices"
-	"strings"
-	"syscall"
 	"time"
 
 	"github.com/spf13/cobra"
@@ -19,12 +14,8 @@ import (
 	"github.com/ftgw/ftgw/state"
 )
 
-// maxAnswer bounds what is read from a node, in bytes.
-const maxAnswer = 256 << 20
-
 func statusCommand() *cobra.Command {
-	var file fileFlags
-	var socket string
+	var asked askFlags
 	var asJSON, watch bool
 	var every time.Duration
 	cmd := &cobra.Command{
@@ -52,67 +43,23 @@ ftgw --help.`,
 			if !watch && cmd.Flags().Changed("every") {
 				return codedError{exitUsage, errors.New("--every goes with --watch")}
 			}
-			if socket == "" {
-				cfg, err := file.load()
-				if err != nil {
-					return err
-				}
-				socket = cfg.Socket
+			socket, err := asked.at()
+			if err != nil {
+				return err
 			}
 			if watch {
 				return watchStatus(cmd, socket, every, asJSON)
 			}
-			text, err := fetch(cmd, http.MethodGet, socket, "status", nil)
-			if err != nil {
-				return err
-			}
-			if asJSON {
-				_, err := cmd.OutOrStdout().Write(text)
-				return err
-			}
-			var s state.Status
-			if err := json.Unmarshal(text, &s); err != nil {
-				return fmt.Errorf("read status from %s: %w (is the node of the same version?)", socket, err)
-			}
-			return writeStatus(cmd.OutOrStdout(), s, nil)
+			return show(cmd, http.MethodGet, socket, "status", nil, asJSON, func(out io.Writer, s state.Status) error {
+				return writeStatus(out, s, nil)
+			})
 		},
 	}
-	file.add(cmd)
-	cmd.Flags().StringVar(&socket, "socket", "", "the node's socket `file`, instead of the config file's")
+	asked.add(cmd)
 	cmd.Flags().BoolVar(&asJSON, "json", false, "print the node's JSON as it is")
 	cmd.Flags().BoolVar(&watch, "watch", false, "show it live until Ctrl-C")
 	cmd.Flags().DurationVar(&every, "every", time.Second, "with --watch: the `time` between two looks")
 	return cmd
-}
-
-// fetch returns the JSON that the node at the socket has of that name.
-func fetch(cmd *cobra.Command, method, socket, what string, query url.Values) ([]byte, error) {
-	req, err := http.NewRequestWithContext(cmd.Context(), method, "http://ftgw/"+what+"?"+query.Encode(), nil)
-	if err != nil {
-		return nil, err
-	}
-	resp, err := socketClient(socket).Do(req)
-	switch {
-	case errors.Is(err, fs.ErrNotExist) || errors.Is(err, syscall.ECONNREFUSED):
-		return nil, codedError{exitNoReply, fmt.Errorf("no ftgw answers at %s (start it with: ftgw run)", socket)}
-	case errors.Is(err, fs.ErrPermission):
-		return nil, codedError{exitNoPerm, fmt.Errorf("read %s: %w (run as root, or as a member of the socket's group)", what, err)}
-	case err != nil:
-		return nil, codedError{exitNoReply, fmt.Errorf("read %s: %w (the node at %s does not answer)", what, err, socket)}
-	}
-	defer resp.Body.Close()
-	text, err := io.ReadAll(io.LimitReader(resp.Body, maxAnswer))
-	if err != nil {
-		return nil, fmt.Errorf("read %s from %s: %w", what, socket, err)
-	}
-	switch resp.StatusCode {
-	case http.StatusOK:
-	case http.StatusConflict: // what was asked cannot be done
-		return nil, errors.New(strings.TrimSpace(string(text)))
-	default:
-		return nil, fmt.Errorf("read %s from %s: %s: %s", what, socket, resp.Status, strings.TrimSpace(string(text)))
-	}
-	return visible(text), nil
 }
 
 // writeStatus prints tables for a reader. rates are by service; nil: the columns are left out.

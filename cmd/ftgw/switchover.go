@@ -4,15 +4,9 @@ package main
 import (
 	"context"
 	"encoding/json"
-	"errors"
 	"fmt"
-	"io"
-	"io/fs"
-	"net/http"
 	"net/url"
 	"strconv"
-	"strings"
-	"syscall"
 	"time"
 
 	"github.com/spf13/cobra"
@@ -22,14 +16,12 @@ import (
 
 // handOverFlags are the flags of switchover and drain.
 type handOverFlags struct {
-	file    fileFlags
-	socket  string
+	askFlags
 	timeout time.Duration
 }
 
 func (f *handOverFlags) add(cmd *cobra.Command) {
-	f.file.add(cmd)
-	cmd.Flags().StringVar(&f.socket, "socket", "", "the node's socket `file`, instead of the config file's")
+	f.askFlags.add(cmd)
 	cmd.Flags().DurationVar(&f.timeout, "timeout", time.Minute, "how long to wait for exchanges that run here")
 }
 
@@ -102,17 +94,14 @@ func (f *handOverFlags) run(cmd *cobra.Command, what string, query url.Values, d
 	if f.timeout <= 0 {
 		return codedError{exitUsage, fmt.Errorf("--timeout must be more than 0, not %v", f.timeout)}
 	}
-	if f.socket == "" {
-		cfg, err := f.file.load()
-		if err != nil {
-			return err
-		}
-		f.socket = cfg.Socket
+	socket, err := f.at()
+	if err != nil {
+		return err
 	}
 	ctx, cancel := context.WithTimeout(cmd.Context(), f.timeout+slack)
 	defer cancel()
 	began := time.Now()
-	s, err := askNode(ctx, f.socket, what, query)
+	s, err := askNode(ctx, socket, what, query)
 	if err != nil {
 		return err
 	}
@@ -130,33 +119,4 @@ func askNode(ctx context.Context, socket, what string, query url.Values) (s stat
 		err = json.Unmarshal(text, &s)
 	}
 	return s, err
-}
-
-// ask has the node at the socket do what is asked for, and returns its answer when it is done.
-func ask(ctx context.Context, socket, what string, query url.Values) ([]byte, error) {
-	req, err := http.NewRequestWithContext(ctx, http.MethodPost, "http://ftgw/"+what+"?"+query.Encode(), nil)
-	if err != nil {
-		return nil, err
-	}
-	client := socketClient(socket)
-	client.Timeout = 0 // ctx bounds it
-	resp, err := client.Do(req)
-	if errors.Is(err, syscall.ECONNREFUSED) || errors.Is(err, syscall.ENOENT) {
-		return nil, codedError{exitNoReply, fmt.Errorf("no ftgw answers at %s (is it running? see ftgw run)", socket)}
-	}
-	if errors.Is(err, fs.ErrPermission) {
-		return nil, codedError{exitNoPerm, fmt.Errorf("%s: %w (run as root, or as a member of the socket's group)", what, err)}
-	}
-	if err != nil {
-		return nil, fmt.Errorf("%s: %w (what is done stays done; ask again)", what, err)
-	}
-	defer resp.Body.Close()
-	text, err := io.ReadAll(io.LimitReader(resp.Body, maxAnswer))
-	if err == nil && resp.StatusCode != http.StatusOK {
-		err = errors.New(strings.TrimSpace(string(text)))
-	}
-	if err != nil {
-		return nil, fmt.Errorf("%s: %w", what, err)
-	}
-	return text, nil
 }
