@@ -45,7 +45,7 @@ func (x *cluster) told(h *lab.Host, line string) {
 // started, and neither it nor any other holds up a takeover.
 func TestHooks(t *testing.T) {
 	x := start(t, lab.Options{}, lab.Config{Tail: "[timing]\nhook_timeout = \"1500ms\"\n[hooks]\n" +
-		noted("takeover", "; sleep 1000 & echo $! > hanging; wait") + noted("simplex", "") + noted("duplex", "") +
+		noted("takeover", "; sleep 60 & echo $! > hanging; wait") + noted("simplex", "") + noted("duplex", "") +
 		noted("fenced", "") + noted("upstream_down", "; echo it is down; exit 3") + noted("upstream_up", "")})
 	x.told(x.A, "duplex web 192.0.2.100:80 a b primary 0: in duplex with the peer")
 	x.told(x.B, "duplex web 192.0.2.100:80 b a backup 0: in duplex with the peer")

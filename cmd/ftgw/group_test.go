@@ -74,7 +74,7 @@ func placed(t *testing.T, name string) *node {
 	return n
 }
 
-// A host has a group for each list of nodes that names it, in the order of the file, and each
+// A host has a group for each list of nodes that names it, in the order of their names, and each
 // other node of any of them once as neighbour.
 func TestPlaceGroups(t *testing.T) {
 	n := placed(t, "web-b")
