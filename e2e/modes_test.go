@@ -160,6 +160,7 @@ func TestStaticDiffers(t *testing.T) {
 		x.until("it was static again", 10*time.Second, func() bool { return x.service(x.A).Modes.Static == uint64(2+i) })
 	}
 	x.until("it is found out again", 10*time.Second, func() bool { return len(x.warnings(x.A)) == 1 && len(x.warnings(x.B)) == 1 })
+	time.Sleep(300 * time.Millisecond) // the time within which a host might not know, were it about to die
 	wait := x.busy()
 	time.Sleep(500 * time.Millisecond) // of load
 	if a := x.service(x.A).Modes; a.Static != 3 || a.Logged == 0 {

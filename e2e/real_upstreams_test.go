@@ -40,7 +40,7 @@ func useNginx(t *testing.T, victim func(*cluster) *lab.Host) *cluster { return n
 // useNginxDeferred: the same, where the backup has nothing of the longer ones.
 func useNginxDeferred(t *testing.T, victim func(*cluster) *lab.Host) *cluster {
 	x := nginxFiles(t, victim, "[[service.route]]\npath = \"/\"\nmode = \"deferred\"\n")
-	if out := x.ledger(x.B, "--since-takeover", "--json"); strings.Count(out, `"outcome":"re-executed","mode":"deferred"`) < 3 {
+	if out := x.ledger(x.B, "--since-takeover", "--json"); strings.Count(out, `"outcome":"re-executed","mode":"deferred"`) < 2 { // of three; curl may have one whole by now
 		t.Errorf("too few were deferred: %s", out)
 	}
 	return x

@@ -1,6 +1,7 @@
 package proxy
 
 import (
+	"bufio"
 	"fmt"
 	"io"
 	"net"
@@ -106,32 +107,41 @@ func TestStaticAheadOfDemotion(t *testing.T) {
 	}
 }
 
-// Likewise of a connection that was accepted after the takeover only, and of which nothing was stored.
+// Likewise of a connection that was accepted after the takeover only, and of which nothing was stored;
+// but one that has begun after it gets an answer.
 func TestStaticAheadOfHeir(t *testing.T) {
-	_, survivor, _, b := newTwoSites(t, Config{})
-	b.then(func(http.ResponseWriter, *http.Request) bool { panic(http.ErrAbortHandler) })
-	survivor.packets.duty = Executor
-	survivor.Promote(all)()
-	survivor.mu.Lock()
-	survivor.since = time.Now().Add(time.Minute) // however slow this test is
-	survivor.mu.Unlock()
-	c, err := net.Dial("tcp4", survivor.at)
-	if err != nil {
-		t.Fatal(err)
-	}
-	defer c.Close()
-	c.SetDeadline(time.Now().Add(patience))
-	c.Write(get("/static/0")) // while the other host still lived
-	client := addrPort(c.LocalAddr())
-	id := rewrite.FlowID{Key: rewrite.Key{Client: client, Advertised: addrPort(c.RemoteAddr())}}
-	survivor.packets.introduce(client, id)
-	if got, _ := io.ReadAll(c); len(got) > 0 {
-		t.Errorf("%q", got)
-	}
-	survivor.packets.mu.Lock()
-	defer survivor.packets.mu.Unlock()
-	if survivor.packets.resets[id] != 1 {
-		t.Errorf("%d resets", survivor.packets.resets[id])
+	for _, young := range []bool{false, true} {
+		_, survivor, _, b := newTwoSites(t, Config{})
+		b.then(func(http.ResponseWriter, *http.Request) bool { panic(http.ErrAbortHandler) })
+		survivor.packets.duty, survivor.packets.young = Executor, young
+		survivor.Promote(all)()
+		survivor.mu.Lock()
+		survivor.since = time.Now().Add(time.Minute) // however slow this test is
+		survivor.mu.Unlock()
+		c, err := net.Dial("tcp4", survivor.at)
+		if err != nil {
+			t.Fatal(err)
+		}
+		defer c.Close()
+		c.SetDeadline(time.Now().Add(patience))
+		c.Write(get("/static/0"))
+		client := addrPort(c.LocalAddr())
+		id := rewrite.FlowID{Key: rewrite.Key{Client: client, Advertised: addrPort(c.RemoteAddr())}}
+		survivor.packets.introduce(client, id)
+		if young {
+			if got, err := http.ReadResponse(bufio.NewReader(c), nil); err != nil || got.StatusCode != http.StatusBadGateway {
+				t.Errorf("%v, %v", got, err)
+			}
+			continue
+		}
+		if got, _ := io.ReadAll(c); len(got) > 0 {
+			t.Errorf("%q", got)
+		}
+		survivor.packets.mu.Lock()
+		if n := survivor.packets.resets[id]; n != 1 {
+			t.Errorf("%d resets", n)
+		}
+		survivor.packets.mu.Unlock()
 	}
 }
 

@@ -118,17 +118,22 @@ func (s *Server) mayLean(cfg *settings) bool { return cfg == s.cfg() && cfg.Agre
 // Behind returns how many replies are out that the peer may not have yet.
 func (s *Server) Behind() int { return int(s.behind.Load()) }
 
+// NewsWithin is how soon both hosts know that a route is logged. Config.MayOutrun lets no static reply go out
+// where the other host was not heard within half of it.
+const NewsWithin = 250 * time.Millisecond
+
 // mayBeOut reports whether a reply to r may have gone out from a host that was lost, though nothing of it
 // is stored here: it was static, and the request came before the takeover, if perhaps not to this host. The
 // client may have it, so what goes out here in its place must be the same bytes. Of a route that is logged, that holds for the
-// replies that can have been behind when it became so.
+// replies that can have been behind when it became so: not long ago, and on a connection of which nothing
+// was stored since the lost host surely knew (Config.MayOutrun: it heard this one shortly before each).
 func (x *executor) mayBeOut(r *request) bool {
 	path := r.path()
 	if !x.inherited() || x.prefix != nil || x.cfg.Mode(r.method, path) != config.Static {
 		return false
 	}
 	d := x.cfg.route(r.method, path).demoted.Load()
-	return d == nil || d.At.After(x.since.Add(-maxBehind*behindWithin))
+	return d == nil || d.At.After(x.since.Add(-maxBehind*behindWithin)) && x.full.Before(d.At.Add(NewsWithin))
 }
 
 // astray ends a connection whose client may have a reply, or a part, that cannot be made here: an error in

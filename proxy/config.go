@@ -187,6 +187,8 @@ type Flows interface {
 	Accepted(client, local netip.AddrPort) (id rewrite.FlowID, duty Duty, ok bool)
 	// Duty names this host's duty in a flow that was Accepted anew: the voice may have moved.
 	Duty(id rewrite.FlowID) Duty
+	// Survived reports whether the flow outlived a host that may have executed for it.
+	Survived(id rewrite.FlowID) bool
 	// Received tells that the proxy has read n bytes of the client's stream in all, and
 	// whether it has read its end (it confirms input, I2).
 	Received(id rewrite.FlowID, n uint64, eof bool)

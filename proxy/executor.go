@@ -36,6 +36,7 @@ type executor struct {
 	mark  uint64    // bytes of the client's stream that were here at the takeover
 	since time.Time // it
 	doubt uint64    // those, and what the kernel had; of requests before it replies may have gone out that are not stored
+	full  time.Time // see flow.settled
 	start uint64    // of the exchange's request in the client's stream
 
 	was     attempts // at the exchange
@@ -65,7 +66,7 @@ func newExecutor(ctx context.Context, f *flow) *executor {
 	f.mu.Lock()
 	defer f.mu.Unlock()
 	x := &executor{ctx: ctx, cfg: f.s.cfg(), then: f.then, flow: f, src: newSource(f), index: f.out.index,
-		first: f.promoted || f.heir, mark: f.mark, since: f.since}
+		first: f.promoted || f.heir, mark: f.mark, since: f.since, full: f.settled}
 	f.then = nil
 	x.br = bufio.NewReaderSize(x.src, 4<<10)
 	x.interim.stored = f.out.interims

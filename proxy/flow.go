@@ -22,7 +22,7 @@ type flow struct {
 	mu          sync.Mutex
 	conn        *net.TCPConn // nil until accepted
 	duty        Duty         // 0 until accepted
-	heir        bool         // accepted right after a takeover: the lost host may have known it
+	heir        bool         // accepted right after a takeover that it survived: the lost host may have executed for it
 	promoted    bool         // this host became executor; nothing is committed any more
 	taken       bool         // likewise, since the peer handed over
 	given       bool         // the peer executes: it was handed the flow, and has not handed it back
@@ -39,6 +39,7 @@ type flow struct {
 	mark        uint64    // bytes of the client's stream in this kernel when promoted
 	since       time.Time // this host has gone on alone, if it has
 	released    released  // parts of the next reply, for the ledger
+	settled     time.Time // when a whole reply was last stored here, else born: none of an earlier exchange is out unstored
 
 	then *settings // the settings when it was promoted: what the lost host had begun it did by these
 
@@ -54,7 +55,8 @@ type flow struct {
 }
 
 func (s *Server) newFlow(id rewrite.FlowID) *flow {
-	f := &flow{s: s, id: id, born: time.Now(), wake: make(chan struct{}, 1), held: held{depot: &s.depot}}
+	now := time.Now()
+	f := &flow{s: s, id: id, born: now, settled: now, wake: make(chan struct{}, 1), held: held{depot: &s.depot}}
 	f.client.flow = f
 	if s.cfg().Shadow {
 		f.shadow = newShadow(f)

@@ -117,6 +117,7 @@ type packets struct {
 	closed   map[rewrite.FlowID]int
 	resets   map[rewrite.FlowID]int
 	stopped  bool
+	young    bool                       // flows begin after whatever takeover there was
 	answered func()                     // called once when a duty has been named
 	unshare  func(rewrite.FlowID) error // what Unprotect does, if anything
 }
@@ -156,6 +157,12 @@ func (p *packets) Duty(rewrite.FlowID) Duty {
 	p.mu.Lock()
 	defer p.mu.Unlock()
 	return p.duty
+}
+
+func (p *packets) Survived(rewrite.FlowID) bool {
+	p.mu.Lock()
+	defer p.mu.Unlock()
+	return !p.young
 }
 
 func (p *packets) Received(id rewrite.FlowID, n uint64, eof bool) {

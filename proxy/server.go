@@ -201,7 +201,7 @@ func (s *Server) enter(id rewrite.FlowID, conn *net.TCPConn, duty Duty, before t
 	if late {
 		duty = Standby
 	}
-	if f.heir, f.since = time.Since(s.since) < acceptDelay, s.since; f.heir {
+	if f.heir, f.since = time.Since(s.since) < acceptDelay && s.flows.Survived(id), s.since; f.heir {
 		f.then = s.then
 	}
 	f.attach(conn, duty)

@@ -204,6 +204,7 @@ func (f *flow) commit(rec stored) error {
 		f.s.ledger.keep(f, rec)
 		f.held.trim(rec.RequestEnd)
 		f.replied(rec.Record)
+		f.settled = time.Now()
 	case replication.KindHandOver, replication.KindMove:
 		f.held.trim(rec.RequestEnd)
 	}

@@ -256,6 +256,13 @@ func (t *Table) Accepted(k Key) (id FlowID, mode Mode, executes, ok bool) {
 	return f.id, f.mode, f.speaker && !f.abroad, true
 }
 
+// Survived reports whether a flow was duplex when the peer was given up, so that the peer may have
+// sent for it.
+func (t *Table) Survived(id FlowID) bool {
+	f := t.find(id)
+	return f != nil && f.survived
+}
+
 // Mode returns the mode of a flow.
 func (t *Table) Mode(id FlowID) (m Mode, ok bool) {
 	f := t.find(id)

@@ -47,6 +47,14 @@ func (f flows) Duty(id rewrite.FlowID) proxy.Duty {
 	return proxy.Standby
 }
 
+// Survived is asked when a socket is handed out right after a takeover.
+func (f flows) Survived(id rewrite.FlowID) bool {
+	s := f.d.shard(id.Client)
+	s.mu.Lock()
+	defer s.mu.Unlock()
+	return s.table.Survived(id)
+}
+
 // Received confirms input to the peer where this host does not speak.
 func (f flows) Received(id rewrite.FlowID, n uint64, eof bool) {
 	f.d.on(id.Client, func(t *rewrite.Table, o *rewrite.Outcome) { t.Received(id, n, eof, f.d.now(), o) })

@@ -173,7 +173,7 @@ func (g *group) permit(ctx context.Context) error {
 // mayOutrun reports whether the peer has heard this node so lately that it cannot have claimed: it does
 // not before it has heard nothing for suspect_after, unless this process died.
 func (g *group) mayOutrun() bool {
-	return g.dir.now()-time.Duration(g.hears[g.target()].Load()) < g.n.cfg.Timing.SuspectAfter
+	return g.dir.now()-time.Duration(g.hears[g.target()].Load()) < min(g.n.cfg.Timing.SuspectAfter, proxy.NewsWithin/2)
 }
 
 // turnOver reports whether a flow stems from a time when this host was alone, though there is

@@ -88,6 +88,7 @@ func (a *alone) Accepted(client, local netip.AddrPort) (rewrite.FlowID, proxy.Du
 	return rewrite.FlowID{Key: rewrite.Key{Client: client, Advertised: local}, ISN: rewrite.Seq(a.flows.Add(1))}, proxy.Executor, true
 }
 func (*alone) Duty(rewrite.FlowID) proxy.Duty                         { return proxy.Executor }
+func (*alone) Survived(rewrite.FlowID) bool                           { return false }
 func (*alone) Received(rewrite.FlowID, uint64, bool)                  {}
 func (*alone) Unprotect(context.Context, rewrite.FlowID) error        { return nil }
 func (*alone) Reset(rewrite.FlowID)                                   {}
