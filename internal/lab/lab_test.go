@@ -276,7 +276,7 @@ func TestWriteConfigOfThree(t *testing.T) {
 		for _, g := range c.Groups() {
 			groups = append(groups, g.Services[0].Name+" "+g.Name)
 		}
-		if fmt.Sprint(groups) != "[web b,c,a shop b,c]" || len(c.Nodes) != 4 || c.Self().Address != h.Addr() || c.Limits.Ledger != 100 {
+		if fmt.Sprint(groups) != "[shop b,c web b,c,a]" || len(c.Nodes) != 4 || c.Self().Address != h.Addr() || c.Limits.Ledger != 100 {
 			t.Errorf("%s: groups %v, nodes %v, %+v", h.Name, groups, c.Nodes, c.Limits)
 		}
 	}
