@@ -49,6 +49,11 @@ func host(t *testing.T) *lab.NS {
 		return netlink.RouteAdd(&netlink.Route{LinkIndex: lo.Attrs().Index,
 			Dst: &net.IPNet{IP: net.IPv4(198, 51, 100, 0), Mask: net.CIDRMask(24, 32)}})
 	})
+	// The kernel puts in an IPv6 address's own route a little later, from a work queue.
+	within(t, ns, "a route to the IPv6 address", func() (bool, error) {
+		_, err := netlink.RouteGet(v6.Addr().AsSlice())
+		return err == nil, nil
+	})
 	return ns
 }
 
