@@ -15,6 +15,8 @@ type evidence struct {
 	dead     bool          // the own link was found dead, and has shown no life since
 	near     time.Duration // Config.Apart: the peer was last heard on the clients' network
 	gate     time.Duration // the last G
+	away     bool          // the latest round without S had no A either
+	back     time.Duration // the peer's host was there again after that
 	round    round
 	next     time.Duration // the next round may begin
 
@@ -47,6 +49,7 @@ func (m *Machine) suspect() bool { return m.quiet() >= m.cfg.SuspectAfter }
 // sign books an S.
 func (m *Machine) sign(apart bool) {
 	m.ev.heard = m.now
+	m.reached()
 	if !apart {
 		m.heardNear()
 	}
@@ -55,6 +58,13 @@ func (m *Machine) sign(apart bool) {
 	}
 	if m.claim != nil && m.claim.on == onSilence && !m.claim.granted && !m.suspect() {
 		m.callOff("the peer gave a sign of life")
+	}
+}
+
+// reached books that the peer's host is there.
+func (m *Machine) reached() {
+	if m.ev.away {
+		m.ev.away, m.ev.back = false, m.now
 	}
 }
 
@@ -243,8 +253,10 @@ func (m *Machine) judge(r round) {
 	case !m.suspect():
 		// Held with a peer that lives: its echo decides.
 	case !r.peer && !r.kernel:
+		m.ev.away = true
 		m.judgeGoneHost()
 	default:
+		m.reached()
 		m.judgeHung(r)
 	}
 }
@@ -297,16 +309,18 @@ func (m *Machine) judgeGoneHost() {
 // judgeHung: no S, A, G. The owner waits HangTimeout, for the primary's lease lapses before;
 // the other waits twice as long, so that the owner's daemon has its turn. Acknowledgments of
 // what the peer sent are late by a round trip, so they count here alone, where nothing is urgent.
+// The time during which the kernel was out of reach as well says nothing of the daemon.
 func (m *Machine) judgeHung(r round) {
 	const why = "the peer's kernel answers, its daemon does not"
+	quiet := min(m.quiet(), m.now-m.ev.back)
 	hung, longer := m.cfg.HangTimeout, 2*m.cfg.HangTimeout
 	if m.address.given || m.voice.given {
 		longer = 3 * m.cfg.HangTimeout // the peer may have taken it: its turn first
 	}
-	speaks := m.now-m.ev.progress < hung && m.quiet() < longer // a client might feign it for ever
+	speaks := m.now-m.ev.progress < hung && quiet < longer // a client might feign it for ever
 	switch {
-	case m.owner && m.inPair() && m.quiet() >= hung && !speaks,
-		!m.owner && m.inPair() && m.quiet() >= longer && !r.advertised:
+	case m.owner && m.inPair() && quiet >= hung && !speaks,
+		!m.owner && m.inPair() && quiet >= longer && !r.advertised:
 		m.claimFlows(why, onSilence)
 	case m.claim == nil && m.now >= m.retry:
 		m.why = why
