@@ -1,6 +1,7 @@
 package proxy
 
 import (
+	"net"
 	"sync"
 	"time"
 )
@@ -8,15 +9,29 @@ import (
 // idleness says whether an executor waits for the first byte of a request, when it may be
 // interrupted: at any other time the read deadline belongs to the request.
 type idleness struct {
-	mu   sync.Mutex
-	idle bool
+	mu     sync.Mutex
+	idle   bool
+	nudged bool // since it last looked whether it should end
 }
 
+// set says whether the executor waits; it looks whether it should end after that.
 func (i *idleness) set(idle bool) {
 	i.mu.Lock()
-	i.idle = idle
+	i.idle, i.nudged = idle, false
 	i.mu.Unlock()
 }
+
+// bound sets the deadline of a read, at once where a nudge came before it.
+func (i *idleness) bound(conn *net.TCPConn, until time.Time) error {
+	i.mu.Lock()
+	defer i.mu.Unlock()
+	if i.idle && i.nudged {
+		until = past
+	}
+	return conn.SetReadDeadline(until)
+}
+
+var past = time.Unix(1, 0)
 
 // await waits for the first byte of the next request. Its errors are those of Peek; a timeout
 // means that the connection has idled for long enough.
@@ -27,9 +42,9 @@ func (x *executor) await() error {
 	f := x.flow
 	x.src.idle()
 	begin := time.Now()
-	f.idleness.set(true)
 	defer f.idleness.set(false)
 	for {
+		f.idleness.set(true)
 		cfg := f.s.cfg()
 		limit := cfg.IdleTimeout
 		if cfg.TurnOver(f.id) {
@@ -63,6 +78,7 @@ func (f *flow) nudge() {
 	f.idleness.mu.Lock()
 	defer f.idleness.mu.Unlock()
 	if f.idleness.idle {
-		f.conn.SetReadDeadline(time.Unix(1, 0)) // fails on a closed connection only
+		f.idleness.nudged = true
+		f.conn.SetReadDeadline(past) // fails on a closed connection only
 	}
 }

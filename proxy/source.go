@@ -65,7 +65,7 @@ func (s *source) receive(p []byte) (int, error) {
 		if until.IsZero() {
 			until = s.until(time.Now())
 		}
-		if err := s.conn.SetReadDeadline(until); err != nil {
+		if err := s.flow.idleness.bound(s.conn, until); err != nil {
 			return 0, err
 		}
 	}
