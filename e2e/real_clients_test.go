@@ -46,7 +46,7 @@ func useCurl(x *cluster, files site, victim *lab.Host) {
 	down := x.curl("--limit-rate", "4M", "-o", "down", url("/big.bin"))
 	old := x.curl("--http1.0", "--limit-rate", "4M", "-o", "old", url("/big.bin"))
 	up := x.curl("--limit-rate", "4M", "-X", "PUT", "--data-binary", "@body", url("/dav/up"))
-	x.strike(victim, x.received("old", 1<<20), down, old, up)
+	x.strike(victim, x.received(1<<20, "old"), down, old, up)
 	for name, p := range map[string]*lab.Process{"down": down, "old": old} {
 		x.transfers(p, 1, "200", 1)
 		x.same(name, files["big.bin"])

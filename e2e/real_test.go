@@ -8,6 +8,7 @@ import (
 	"os"
 	"os/exec"
 	"path/filepath"
+	"slices"
 	"strconv"
 	"strings"
 	"testing"
@@ -127,11 +128,13 @@ func (x *cluster) served(h *lab.Host, n int) func() bool {
 	}
 }
 
-// received returns a condition: a client program has written so many bytes to a file.
-func (x *cluster) received(file string, n int64) func() bool {
+// received returns a condition: client programs have written so many bytes to each of the files.
+func (x *cluster) received(n int64, files ...string) func() bool {
 	return func() bool {
-		info, err := os.Stat(filepath.Join(x.Client.Dir, file))
-		return err == nil && info.Size() >= n
+		return !slices.ContainsFunc(files, func(file string) bool {
+			info, err := os.Stat(filepath.Join(x.Client.Dir, file))
+			return err != nil || info.Size() < n
+		})
 	}
 }
 
