@@ -6,10 +6,9 @@ import (
 	"sync"
 )
 
-// limit returns a listener that has at most n connections; more are closed at once. Only its end is
-// an error that lasts.
+// limit returns a listener that has at most n connections; more are closed at once. It lasts.
 func limit(l net.Listener, n int) net.Listener {
-	return &limited{Listener: l, tokens: make(chan struct{}, n)}
+	return &limited{Listener: Lasting(l), tokens: make(chan struct{}, n)}
 }
 
 type limited struct {
@@ -20,11 +19,8 @@ type limited struct {
 func (l *limited) Accept() (net.Conn, error) {
 	for {
 		c, err := l.Listener.Accept()
-		if errors.Is(err, net.ErrClosed) {
-			return nil, err
-		}
 		if err != nil {
-			return nil, passing{err}
+			return nil, err
 		}
 		select {
 		case l.tokens <- struct{}{}:
@@ -33,6 +29,20 @@ func (l *limited) Accept() (net.Conn, error) {
 			c.Close()
 		}
 	}
+}
+
+// Lasting returns l so that an http.Server goes on, after a pause, whatever accept(2) says; only the
+// listener's end is an error that lasts. It owns l.
+func Lasting(l net.Listener) net.Listener { return lasting{l} }
+
+type lasting struct{ net.Listener }
+
+func (l lasting) Accept() (net.Conn, error) {
+	c, err := l.Listener.Accept()
+	if err != nil && !errors.Is(err, net.ErrClosed) {
+		err = passing{err}
+	}
+	return c, err
 }
 
 // passing is an error of accept(2) after which http.Server pauses and goes on. Of its own accord it

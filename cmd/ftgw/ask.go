@@ -117,5 +117,5 @@ func ask(ctx context.Context, socket, what string, query url.Values) ([]byte, er
 	if err != nil {
 		return nil, fmt.Errorf("%s: %w", what, err)
 	}
-	return text, nil
+	return visible(text), nil
 }

@@ -92,10 +92,10 @@ func writeReload(out, errOut io.Writer, r Reload) error {
 	for _, warning := range r.Warnings {
 		fmt.Fprintf(&b, "WARNING: %s\n", warning)
 	}
-	if _, err := io.WriteString(out, b.String()); err != nil || len(r.Errors) == 0 {
+	if _, err := out.Write(visible([]byte(b.String()))); err != nil || len(r.Errors) == 0 {
 		return err
 	}
-	_, err := fmt.Fprintf(errOut, "ftgw: node %s keeps its config, %s has: %s\n%s\n", r.Node, r.File, r.Outcome, strings.Join(r.Errors, "\n"))
+	_, err := errOut.Write(visible(fmt.Appendf(nil, "ftgw: node %s keeps its config, %s has: %s\n%s\n", r.Node, r.File, r.Outcome, strings.Join(r.Errors, "\n"))))
 	return err
 }
 

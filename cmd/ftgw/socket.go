@@ -7,6 +7,7 @@ import (
 	"fmt"
 	"net"
 	"net/http"
+	"net/url"
 	"os"
 	"path/filepath"
 	"strconv"
@@ -15,6 +16,7 @@ import (
 
 	"github.com/ftgw/ftgw/internal/defect"
 	"github.com/ftgw/ftgw/state"
+	"github.com/ftgw/ftgw/web"
 )
 
 // socketMode lets the owner and the group of the socket in.
@@ -79,51 +81,30 @@ type answers struct {
 	reload func(ctx context.Context, dry bool) Reload
 }
 
-// serveSocket answers operators on l until ctx ends; it closes l.
-func serveSocket(ctx context.Context, l net.Listener, a answers) error {
+// handler routes the requests of operators.
+func (a answers) handler() http.Handler {
 	mux := http.NewServeMux()
 	mux.HandleFunc("GET /status", func(w http.ResponseWriter, _ *http.Request) { writeJSON(w, a.status()) })
-	mux.HandleFunc("GET /ledger", func(w http.ResponseWriter, r *http.Request) {
-		if a.ledger == nil {
-			http.Error(w, "a witness has no exchanges: ask a node that serves", http.StatusNotFound)
-			return
-		}
-		q := r.URL.Query()
-		limit, _ := strconv.Atoi(q.Get("limit")) // 0, all, where it is none
-		writeJSON(w, a.ledger(q.Get("since-takeover") == "true", max(0, limit)))
+	asked := func(pattern string, there bool, what string, answer func(url.Values) (any, error)) {
+		mux.HandleFunc(pattern, func(w http.ResponseWriter, r *http.Request) {
+			if !there {
+				http.Error(w, "a witness has no "+what+": ask a node that serves", http.StatusNotFound)
+			} else if v, err := answer(r.URL.Query()); err != nil {
+				http.Error(w, err.Error(), http.StatusConflict)
+			} else {
+				writeJSON(w, v)
+			}
+		})
+	}
+	asked("GET /ledger", a.ledger != nil, "exchanges", func(q url.Values) (any, error) {
+		return a.ledger(q.Get("since-takeover") == "true", limitOf(q)), nil
 	})
-	mux.HandleFunc("GET /routes", func(w http.ResponseWriter, _ *http.Request) {
-		if a.routes == nil {
-			http.Error(w, "a witness has no routes: ask a node that serves", http.StatusNotFound)
-			return
-		}
-		writeJSON(w, a.routes())
+	asked("GET /routes", a.routes != nil, "routes", func(url.Values) (any, error) { return a.routes(), nil })
+	asked("POST /routes/reset", a.reset != nil, "routes", func(q url.Values) (any, error) {
+		n, err := a.reset(q.Get("service"), q.Get("path"))
+		return RoutesReset{n}, err
 	})
-	mux.HandleFunc("POST /routes/reset", func(w http.ResponseWriter, r *http.Request) {
-		if a.reset == nil {
-			http.Error(w, "a witness has no routes: ask a node that serves", http.StatusNotFound)
-			return
-		}
-		n, err := a.reset(r.URL.Query().Get("service"), r.URL.Query().Get("path"))
-		if err != nil {
-			http.Error(w, err.Error(), http.StatusConflict)
-			return
-		}
-		writeJSON(w, RoutesReset{n})
-	})
-	mux.HandleFunc("GET /flows", func(w http.ResponseWriter, r *http.Request) {
-		if a.flows == nil {
-			http.Error(w, "a witness has no connections: ask a node that serves", http.StatusNotFound)
-			return
-		}
-		limit, _ := strconv.Atoi(r.URL.Query().Get("limit")) // 0, all, where it is none
-		l, err := a.flows(r.URL.Query().Get("service"), max(0, limit))
-		if err != nil {
-			http.Error(w, err.Error(), http.StatusNotFound)
-			return
-		}
-		writeJSON(w, l)
-	})
+	asked("GET /flows", a.flows != nil, "connections", func(q url.Values) (any, error) { return a.flows(q.Get("service"), limitOf(q)) })
 	mux.HandleFunc("POST /switchover", func(w http.ResponseWriter, r *http.Request) {
 		a.handOver(w, a.switchover != nil, func() error { return a.switchover(r.Context(), r.URL.Query().Get("service")) })
 	})
@@ -141,13 +122,25 @@ func serveSocket(ctx context.Context, l net.Listener, a answers) error {
 			writeJSON(w, a.reload(r.Context(), r.URL.Query().Get("dry-run") == "true"))
 		}
 	})
+	return mux
+}
+
+// limitOf returns how many lines are asked for; 0, all, where no number is.
+func limitOf(q url.Values) int {
+	n, _ := strconv.Atoi(q.Get("limit"))
+	return max(0, n)
+}
+
+// serveSocket answers operators on l until ctx ends; it closes l.
+func serveSocket(ctx context.Context, l net.Listener, a answers) error {
+	mux := a.handler()
 	guarded := http.HandlerFunc(func(w http.ResponseWriter, r *http.Request) {
 		defer defect.Guard() // before the server's own, which would go on
 		mux.ServeHTTP(w, r)
 	})
 	server := &http.Server{Handler: guarded, ReadHeaderTimeout: time.Second, WriteTimeout: 5 * time.Second, IdleTimeout: 5 * time.Second}
 	served := make(chan error, 1)
-	go func() { served <- server.Serve(l) }() // waited for below
+	go func() { served <- server.Serve(web.Lasting(l)) }() // waited for below
 	select {
 	case err := <-served:
 		return fmt.Errorf("serve socket %s: %w", l.Addr(), err)
