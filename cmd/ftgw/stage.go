@@ -69,23 +69,29 @@ func (g *group) WriteEpoch(e takeover.Epoch) { g.n.writes <- epochWrite{g, e} }
 
 // Publish tells the others at once; the next heartbeat says the same.
 func (g *group) Publish() {
-	st := g.dir.status.Load()
-	owner := ""
-	if st.Owner {
-		owner = g.n.self.Name
-	}
 	for _, l := range g.links {
 		if l != nil {
-			l.SendEpoch(replication.Epoch{Epoch: uint64(st.Epoch), Against: st.Role == takeover.Sole, Owner: owner})
+			g.tellEpoch(l)
 		}
 	}
 	g.n.gossip.UpdateMeta()
 }
 
+func (g *group) tellEpoch(l *link.Link) {
+	st := g.dir.status.Load()
+	owner := ""
+	if st.Owner {
+		owner = g.n.self.Name
+	}
+	l.SendEpoch(replication.Epoch{Epoch: uint64(st.Epoch), Against: st.Role == takeover.Sole, Owner: owner})
+}
+
 // AbandonPeer ends the session as well: what that process says from now on is not for this
-// epoch, and a process that is well after all comes back by a new session.
+// epoch, and a process that is well after all comes back by a new session. One that is heard no more
+// but hears is told the epoch by this one, the fastest way there is.
 func (g *group) AbandonPeer() {
 	g.link().Abandon()
+	g.tellEpoch(g.link())
 	g.link().Drop()
 }
 

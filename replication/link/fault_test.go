@@ -366,6 +366,26 @@ func TestNoSessionAfterLeave(t *testing.T) {
 	}
 }
 
+// What was said just before a session is dropped is heard in it.
+func TestLastWords(t *testing.T) {
+	a, b := connected(t)
+	for i := range 6 {
+		from, to := a, b
+		if i%2 != 0 {
+			from, to = b, a
+		}
+		from.SendEpoch(replication.Epoch{Epoch: uint64(i)})
+		from.Drop()
+		to.until(t, "the epoch", func() bool { return len(to.log) == i/2+1 })
+		for _, h := range []*host{a, b} {
+			h.until(t, "the next session", func() bool { return h.ups == i+2 })
+		}
+		if got := to.during[i/2]; got != i+1 {
+			t.Errorf("what was said in session %d was heard in session %d", i+1, got)
+		}
+	}
+}
+
 func TestProbe(t *testing.T) {
 	low, high := addrs(t)
 	if refused, err := Probe(t.Context(), Path{Self: low, Peer: high}); !refused || err != nil {

@@ -58,6 +58,7 @@ type host struct {
 	hello    replication.Hello
 	beats    int
 	log      []string // confirmations, notes, epochs, farewell, in order
+	during   []int    // the number of the session in which each came
 	records  map[replication.RecordKey][]byte
 	commits  int
 	refuse   error
@@ -70,6 +71,7 @@ func (h *host) note(format string, a ...any) {
 	h.mu.Lock()
 	defer h.mu.Unlock()
 	h.log = append(h.log, fmt.Sprintf(format, a...))
+	h.during = append(h.during, h.ups)
 	h.changed.Broadcast()
 }
 

@@ -43,6 +43,12 @@ func (l *Link) session(ctx context.Context, p *pair) (next *pair) {
 	switch {
 	case ctx.Err() != nil:
 		<-flushed
+	case errors.Is(err, errDropped):
+		// What was said before still goes out; what comes is not heard any more.
+		for _, c := range []*conn{p.control, p.bulk} {
+			c.raw.SetReadDeadline(time.Unix(1, 0)) // an error means it is closed
+		}
+		<-flushed
 	case reset:
 		// The other connection may hold whole records of the peer's last moment.
 		for _, c := range []*conn{p.control, p.bulk} {

@@ -159,8 +159,8 @@ func (l *Link) Abandon() {
 	l.ctl.Unlock()
 }
 
-// Drop ends the session that stands, if any; Down follows, and a new session is tried as after
-// any loss. It does not wait.
+// Drop ends the session that stands, if any: what was said before goes out if it can within a tenth
+// of a second, Down follows, and a new session is tried as after any loss. It does not wait.
 func (l *Link) Drop() { wake(l.drop) }
 
 // Resume ends Abandon.
