@@ -21,12 +21,12 @@ func TestLink(t *testing.T) {
 	t.Logf("down after %v", at.Sub(before))
 	inside(t, s.a.NS, func() error { return setLink("eth0", true) })
 	eventually(t, "link up again", func() bool { up, _ := r.heard("link true"); return up.After(at) })
-	// The socket still works.
+	// The socket still works. The other end of the cable may need a moment more.
 	probe, _ := start(t, s, s.client, yes)
-	if err := probe.Probe(s.a.addr); err != nil {
-		t.Fatal(err)
-	}
 	eventually(t, "a frame after the link came back", func() bool {
+		if err := probe.Probe(s.a.addr); err != nil {
+			t.Fatal(err)
+		}
 		at, ok := r.heard("frame client 192.0.2.20")
 		return ok && at.After(before)
 	})
