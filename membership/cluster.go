@@ -115,10 +115,25 @@ func (c *Cluster) publish(ctx context.Context, list *memberlist.Memberlist) {
 		case <-ctx.Done():
 			return
 		case <-c.update:
+			c.tell(list)
 			if err := list.UpdateNode(streamTimeout); err != nil {
 				c.cfg.Log.Debug("metadata not confirmed as sent", "error", err)
 			}
 		}
+	}
+}
+
+// tell sends this node's metadata to each peer in a datagram of its own: gossip takes until its next
+// round, and longer to a node that is given up.
+func (c *Cluster) tell(list *memberlist.Memberlist) {
+	message, err := news{name: c.cfg.Name, meta: c.cfg.Meta()}.marshal()
+	for _, p := range c.cfg.Peers {
+		if err == nil {
+			err = list.SendBestEffort(&memberlist.Node{Addr: p.Addr().AsSlice(), Port: p.Port()}, message)
+		}
+	}
+	if err != nil {
+		c.cfg.Log.Debug("metadata not sent at once", "error", err)
 	}
 }
 

@@ -29,6 +29,7 @@ type node struct {
 	wake chan struct{}
 
 	meta  atomic.Pointer[Meta]
+	told  atomic.Pointer[Meta]
 	heard atomic.Int64
 }
 
@@ -48,6 +49,7 @@ func (n *node) Alive(name string, m Meta) {
 func (n *node) Updated(name string, m Meta) {
 	n.note("updated %s boot %d extra %s", name, m.Boot[0], m.Extra)
 }
+func (n *node) Told(name string, m Meta)    { n.told.Store(&m) }
 func (n *node) Leaving(name string)         { n.note("leaving %s", name) }
 func (n *node) Dead(name string)            { n.note("dead %s", name) }
 func (n *node) Heard(string, time.Duration) { n.heard.Add(1) }
@@ -210,6 +212,14 @@ func TestUpdateMeta(t *testing.T) {
 	b.meta.Store(&Meta{Boot: BootID{2}, Extra: []byte("seven")})
 	b.UpdateMeta()
 	a.expect(t, "updated b boot 2 extra seven", soon)
+	for end := time.Now().Add(soon); a.told.Load() == nil; time.Sleep(time.Millisecond) {
+		if time.Now().After(end) {
+			t.Fatal("not told in a datagram of its own")
+		}
+	}
+	if m := a.told.Load(); string(m.Extra) != "seven" {
+		t.Errorf("told %v", m)
+	}
 }
 
 func TestLeave(t *testing.T) {

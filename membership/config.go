@@ -52,6 +52,9 @@ type Handler interface {
 	// Updated: a live node says something else about itself. Another boot ID means that it
 	// restarted unnoticed.
 	Updated(name string, meta Meta)
+	// Told: the node says something else about itself, or did so once, for the message may be a
+	// repeat: for the sake of time, beside Updated. It may come from a node that is not alive.
+	Told(name string, meta Meta)
 	// Heard: the node's daemon answered a probe, sent rtt ago. About one per ProbeInterval;
 	// left out when the handler cannot keep up.
 	Heard(name string, rtt time.Duration)

@@ -43,8 +43,14 @@ func (d *delegate) NodeMeta(limit int) []byte {
 	return b
 }
 
-// NotifyMsg implements memberlist.Delegate: the only message is a node's leave.
+// NotifyMsg implements memberlist.Delegate: a node's leave, or its news.
 func (d *delegate) NotifyMsg(b []byte) {
+	if n, err := parseNews(b); err == nil {
+		if n.name != d.self {
+			d.queue.put(func(h Handler) { h.Told(n.name, n.meta) })
+		}
+		return
+	}
 	l, err := parseLeaving(b)
 	if err != nil {
 		d.log.Debug("message ignored", "error", err)

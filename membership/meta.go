@@ -68,7 +68,11 @@ type leaving struct {
 	boot BootID
 }
 
-const leavingVersion = 1
+// The first byte of a message.
+const (
+	leavingVersion = 1
+	newsVersion    = 2
+)
 
 func (l leaving) marshal() []byte {
 	b := append([]byte{leavingVersion}, l.boot[:]...)
@@ -80,4 +84,31 @@ func parseLeaving(b []byte) (leaving, error) {
 		return leaving{}, errors.New("message is no leave of a version this program reads")
 	}
 	return leaving{boot: BootID(b[1:17]), name: string(b[17:])}, nil
+}
+
+// news is a node's metadata in a message of its own. Whoever has kept one may send it again.
+type news struct {
+	name string // at most 255 bytes
+	meta Meta
+}
+
+func (n news) marshal() ([]byte, error) {
+	meta, err := n.meta.Marshal()
+	if err == nil && len(n.name) > 255 {
+		err = errors.New("the node's name is longer than 255 bytes")
+	}
+	if err != nil {
+		return nil, err
+	}
+	b := append([]byte{newsVersion, byte(len(n.name))}, n.name...)
+	return append(b, meta...), nil
+}
+
+func parseNews(b []byte) (news, error) {
+	if len(b) < 2 || b[0] != newsVersion || len(b) < 2+int(b[1]) {
+		return news{}, errors.New("message is no news of a version this program reads")
+	}
+	at := 2 + int(b[1])
+	meta, err := ParseMeta(b[at:])
+	return news{string(b[2:at]), meta}, err
 }

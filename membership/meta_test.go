@@ -2,6 +2,7 @@ package membership
 
 import (
 	"bytes"
+	"fmt"
 	"strings"
 	"testing"
 
@@ -66,6 +67,39 @@ func TestLeaving(t *testing.T) {
 			t.Errorf("%v was taken for a leave", b)
 		}
 	}
+}
+
+func TestNews(t *testing.T) {
+	want := news{name: "web-a", meta: Meta{Boot: BootID{3}, Extra: []byte("x")}}
+	b, err := want.marshal()
+	if err != nil {
+		t.Fatal(err)
+	}
+	if got, err := parseNews(b); err != nil || fmt.Sprint(got) != fmt.Sprint(want) {
+		t.Errorf("got %v, %v", got, err)
+	}
+	for n := range len(b) - len(want.meta.Extra) { // short of a whole boot ID
+		if _, err := parseNews(b[:n]); err == nil {
+			t.Errorf("%v was taken for news", b[:n])
+		}
+	}
+	if _, err := (news{name: strings.Repeat("n", 256)}).marshal(); err == nil {
+		t.Error("a name of 256 bytes was sent")
+	}
+}
+
+func FuzzParseNews(f *testing.F) {
+	b, _ := news{name: "a", meta: Meta{Boot: BootID{1}, Extra: []byte("x")}}.marshal()
+	f.Add(b)
+	f.Fuzz(func(t *testing.T, b []byte) {
+		n, err := parseNews(b)
+		if err != nil {
+			return
+		}
+		if again, err := n.marshal(); err != nil || !bytes.Equal(again, b) {
+			t.Errorf("%x became %x, %v", b, again, err)
+		}
+	})
 }
 
 func FuzzParseMeta(f *testing.F) {

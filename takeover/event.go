@@ -69,6 +69,7 @@ const (
 	SessionDown // the session broke
 	PeerState   // a heartbeat on the session: Boot, Peer, Echo
 	PeerLeaving // the node said that it stops, its gate closed already; counts as R
+	Claimed     // the node serves at Epoch, or did so once: the word may be an old one, so no S
 
 	// Answers to probes.
 
@@ -105,7 +106,7 @@ const (
 
 // String returns the name used in transcripts and logs.
 func (k Kind) String() string {
-	names := [kinds]string{"tick", "sign", "session-up", "session-down", "peer-state", "peer-leaving",
+	names := [kinds]string{"tick", "sign", "session-up", "session-down", "peer-state", "peer-leaving", "claimed",
 		"refused", "connected", "answer-peer", "answer-gateway", "answer-advertised", "gossip-dead",
 		"epoch-written", "epoch-write-failed", "fence-done", "granted", "denied", "superseded", "peer-fenced",
 		"fence-failed", "progress", "relinquish", "handed-over", "link-down", "link-up"}

@@ -55,7 +55,7 @@ func (n *node) waits() bool {
 // peer or no node at all, so that there is more to it.
 func (m *Machine) about(ev Event) bool {
 	switch ev.Kind {
-	case Sign, SessionUp, SessionDown, PeerState, PeerLeaving, Refused, Connected, AnswerPeer, HandedOver:
+	case Sign, SessionUp, SessionDown, PeerState, PeerLeaving, Claimed, Refused, Connected, AnswerPeer, HandedOver:
 	default:
 		return true
 	}
@@ -103,7 +103,7 @@ func (m *Machine) believes(n *node, ev Event) bool {
 // has claimed, whoever it is; what a node that serves nothing has on its disk is history.
 func (m *Machine) aside(n *node, ev Event) {
 	switch ev.Kind {
-	case Sign:
+	case Sign, Claimed:
 		m.overhear(ev.Epoch, true)
 	case SessionUp:
 		n.begin(ev)

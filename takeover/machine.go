@@ -112,6 +112,8 @@ func (m *Machine) take(ev Event) {
 	case PeerLeaving:
 		m.peer.up, m.peer.heard = false, false
 		m.departed("the peer said farewell", ev.Apart)
+	case Claimed:
+		m.learn(ev.Epoch)
 	case Refused:
 		if !m.peer.up || m.suspect() {
 			m.departed("the peer's session port refuses: its process died", ev.Apart)

@@ -67,6 +67,21 @@ func (s *sim) lateness() time.Duration {
 	return time.Duration(s.rnd.Int64N(int64(s.odd.late)))
 }
 
+// publish sends a serving node's epoch to the others in datagrams, some of which come much later.
+func (s *sim) publish(h *host) {
+	for _, o := range s.others(h) {
+		v := h.m.View(o.i)
+		if !v.Role.serving() || !s.talk(h, o) || s.own.lame[h.i] {
+			continue
+		}
+		at := s.now + s.delay()
+		if s.rnd.IntN(8) == 0 {
+			at += time.Duration(s.rnd.IntN(5000)) * time.Millisecond
+		}
+		s.postAt(o, at, Event{Kind: Claimed, From: h.i, Epoch: v.Epoch})
+	}
+}
+
 // write is an epoch on its way to a disk.
 type write struct {
 	at time.Duration

@@ -365,6 +365,8 @@ func (s *sim) act(h *host, a Action) {
 		s.postAt(o, s.now+late, Event{Kind: HandedOver, From: h.i, Boot: h.boot, Epoch: a.Epoch, Turn: a.Turn, Voice: a.Speaker, Address: a.Owner})
 	case Promote, Duplex, TakeVoice:
 		s.note("%d: %v", h.i, a)
+	case Publish:
+		s.publish(h)
 	case Fence:
 		s.postAt(h, s.now+20*time.Millisecond, Event{Kind: FenceDone})
 	}

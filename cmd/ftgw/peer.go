@@ -21,13 +21,17 @@ var _ membership.Handler = gossip{}
 func (g gossip) Alive(name string, m membership.Meta)   { g.heard(name, m) }
 func (g gossip) Updated(name string, m membership.Meta) { g.heard(name, m) }
 
-func (g gossip) heard(name string, m membership.Meta) {
+func (g gossip) Told(name string, m membership.Meta) { g.says(name, m, takeover.Claimed) }
+
+func (g gossip) heard(name string, m membership.Meta) { g.says(name, m, takeover.Sign) }
+
+func (g gossip) says(name string, m membership.Meta, as takeover.Kind) {
 	views, err := parseViews(m.Extra)
 	if err != nil {
 		g.n.quiet.Warn("gossip", "peer", name, "error", err)
 	}
 	g.n.member(name, func(of *group, i int) {
-		of.post(takeover.Event{Kind: takeover.Sign, From: i, Epoch: epochIn(views, of)})
+		of.post(takeover.Event{Kind: as, From: i, Epoch: epochIn(views, of)})
 	})
 }
 

@@ -127,6 +127,7 @@ func (w *witnessNode) Alive(name string, _ membership.Meta) {
 }
 func (w *witnessNode) Dead(name string)                       { w.log.Debug("gossip", "peer", name, "alive", false) }
 func (w *witnessNode) Updated(name string, _ membership.Meta) {}
+func (w *witnessNode) Told(string, membership.Meta)           {}
 func (w *witnessNode) Heard(string, time.Duration)            {}
 func (w *witnessNode) Leaving(string)                         {}
 
