@@ -332,3 +332,27 @@ func TestStreamOutlivesPeer(t *testing.T) {
 	close(next)
 	eventually(t, "its end", func() bool { return strings.HasSuffix(w.seen(0), "0\r\n\r\n") })
 }
+
+// Where a side of a tunnel takes nothing, the one that writes to it does not see the end of the other. It ends
+// all the same: a client that reads nothing of its echo makes everybody wait for everybody.
+func TestTunnelStuck(t *testing.T) {
+	deaf := newUpstream(t, func(w http.ResponseWriter, r *http.Request) {
+		conn, _, _ := w.(http.Hijacker).Hijack()
+		io.WriteString(conn, "HTTP/1.1 101 Switching Protocols\r\nConnection: Upgrade\r\nUpgrade: echo\r\n\r\n")
+		t.Cleanup(func() { conn.Close() })
+	})
+	for name, up := range map[string]string{"the client reads nothing": echoing(t), "the web server reads nothing": deaf} {
+		t.Run(name, func(t *testing.T) {
+			executor, _ := newPair(t, Config{Upstream: up, Mode: open, WriteTimeout: 300 * time.Millisecond})
+			c, _ := executor.dial(t)
+			send(t, c, "GET /open HTTP/1.1\r\nHost: shop\r\nConnection: Upgrade\r\nUpgrade: echo\r\n\r\n")
+			readHeadOf(t, bufio.NewReader(c))
+			for err := error(nil); err == nil; {
+				c.SetWriteDeadline(time.Now().Add(100 * time.Millisecond))
+				_, err = c.Write(make([]byte, 1<<20))
+			}
+			abort(c)
+			eventually(t, "the connection ends", func() bool { return executor.Stats().Open == 0 })
+		})
+	}
+}

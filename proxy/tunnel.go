@@ -22,7 +22,7 @@ func (x *executor) tunnel(c UpstreamConn, raw net.Conn) error {
 	sent := make(chan error)
 	go func() {
 		defer defect.Guard()
-		_, err := t.carry(raw, x.br, conn, raw)
+		_, err := t.carry(patient{raw, x.cfg.WriteTimeout}, x.br, conn, raw)
 		if err != nil {
 			c.Abort()
 		}
@@ -31,13 +31,26 @@ func (x *executor) tunnel(c UpstreamConn, raw net.Conn) error {
 	n, err := t.carry(&x.flow.client, c.Reader(), raw, conn)
 	x.row.bytes += n
 	x.payload += n
-	if err != nil {
-		abort(conn) // ends the other direction as well
+	if err != nil { // ends the other direction as well, which may wait for either
+		abort(conn)
+		c.Abort()
 	}
 	if other := <-sent; err != nil || other != nil {
 		return errDropped
 	}
 	return nil
+}
+
+// patient is a connection to an upstream that must take something of each write within that time. Who waits
+// for that for ever would not see the client go.
+type patient struct {
+	net.Conn
+	within time.Duration
+}
+
+func (p patient) Write(b []byte) (int, error) {
+	p.SetWriteDeadline(time.Now().Add(p.within)) // fails on a closed connection only
+	return p.Conn.Write(b)
 }
 
 // tunnel is what its two directions share.
