@@ -190,3 +190,24 @@ func TestHoldWhileTrimmed(t *testing.T) {
 		}
 	}
 }
+
+// The standby finds out that a client has gone which had ended its side, though its executor has found out
+// by the same reset and stores nothing any more.
+func TestStandbyClientGone(t *testing.T) {
+	up := newWeb(t)
+	executor, standby := newPair(t, Config{Upstream: up.addr()})
+	w := newTwin(t, executor, standby)
+	executor.Server.log = logFunc(func(_ Record, store func() error) error {
+		err := store()
+		eventually(t, "the standby has written the reply", func() bool { return w.seen(1) != "" })
+		abort(w.a)
+		abort(w.b)
+		return err
+	}).over(executor.link)
+	w.write([]byte(simple))
+	w.closeWrite()
+	eventually(t, "the executor drops it", func() bool {
+		return len(executor.Ledger(false, 0).Exchanges) > 0 && executor.Stats().Open == 0
+	})
+	eventually(t, "the standby drops it", func() bool { return standby.Stats().Open == 0 })
+}

@@ -17,6 +17,7 @@ func (f *flow) standby(ctx context.Context) ending {
 		defer close(done)
 		defer defect.Guard()
 		f.receive()
+		f.awaitReset()
 	}()
 	var stop func() // ends the shadow, which begins when the service has routes for it
 	end := f.replay(ctx, func() {
@@ -88,6 +89,15 @@ func (f *flow) receive() {
 			f.s.depot.pool.putLarge(large)
 			buf, large = small, nil
 		}
+	}
+}
+
+// awaitReset waits, once the client has ended its side, for the connection's reset, which no read would
+// show: nothing may ever be written here that could fail instead.
+func (f *flow) awaitReset() {
+	raw, err := f.conn.SyscallConn()
+	if err == nil && raw.Read(func(fd uintptr) bool { return happened(int(fd), 0) }) == nil {
+		f.lose()
 	}
 }
 

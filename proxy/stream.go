@@ -229,7 +229,7 @@ func (x *executor) watch(c UpstreamConn) (stop func() (gone bool)) {
 		defer close(done)
 		defer defect.Guard()
 		// Whatever comes makes it look again, but only an end makes it stop.
-		err := raw.Read(func(fd uintptr) bool { return ended(int(fd)) })
+		err := raw.Read(func(fd uintptr) bool { return happened(int(fd), unix.POLLRDHUP) })
 		if gone = !isTimeout(err); gone {
 			c.Abort()
 		}
@@ -241,9 +241,10 @@ func (x *executor) watch(c UpstreamConn) (stop func() (gone bool)) {
 	}
 }
 
-// ended reports whether the other side of a socket has ended the connection, or its own half.
-func ended(fd int) bool {
-	look := [1]unix.PollFd{{Fd: int32(fd), Events: unix.POLLRDHUP}}
+// happened reports whether a socket's connection has been reset or closed, or one of these events has come:
+// POLLRDHUP says that the other side has ended its half.
+func happened(fd int, events int16) bool {
+	look := [1]unix.PollFd{{Fd: int32(fd), Events: events}}
 	_, err := unix.Poll(look[:], 0)
 	return err == nil && look[0].Revents != 0
 }
