@@ -15,7 +15,7 @@ func readBody(br *bufio.Reader, r *request, d *depot, cfg *Config) error {
 	if r.length == chunked {
 		c := newChunks(br, cfg.MaxBody, cfg.MaxHeader, cfg.MaxFields)
 		_, err := r.body.ReadFrom(c)
-		r.trailer = c.trailer
+		r.trailer = c.trailer.fit(&r.options)
 		return err
 	}
 	return readExactly(r.body, br, r.length)

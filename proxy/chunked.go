@@ -20,7 +20,7 @@ type chunkReader struct {
 	opened  bool  // a chunk was begun
 	err     error // lasting
 	line    []byte
-	trailer header
+	trailer header // as it came
 }
 
 // newChunks returns a reader of a body of at most maxBody bytes, unless that is negative.
@@ -130,18 +130,17 @@ func (c *chunkReader) readTrailer() error {
 			if c.trailer, err = parseFields(string(text), strict, c.fields); err != nil {
 				return err
 			}
-			c.trailer = c.trailer.fit()
 		}
 		return io.EOF
 	}
 }
 
-// fit returns the fields that may come in a trailer: none that frames, routes, authenticates or
-// says how to read the content (RFC 9110 §6.5.1).
-func (h header) fit() header {
+// fit returns the fields that may come in a trailer and go on: none that frames, routes, authenticates or
+// says how to read the content (RFC 9110 §6.5.1), nor one for the sender's hop alone.
+func (h header) fit(o *options) header {
 	kept := h[:0]
 	for _, f := range h {
-		if f.kind == kindEndToEnd && !equalFold(f.name, "Via") {
+		if f.kind == kindEndToEnd && !equalFold(f.name, "Via") && !o.drops(f.name) {
 			kept = append(kept, f)
 		}
 	}

@@ -122,7 +122,7 @@ type replyChunks struct {
 func (b *replyChunks) Read(p []byte) (int, error) {
 	n, err := b.chunkReader.Read(p)
 	if err == io.EOF {
-		b.of.trailer = b.trailer
+		b.of.trailer = b.trailer.fit(&b.of.options)
 	}
 	return n, err
 }
