@@ -20,10 +20,17 @@ const (
 // unread bytes, or bytes that arrive after it, would be answered by RST and take the unsent
 // rest of a reply along. It is bounded by silence, by the time in which nothing is acknowledged and,
 // once everything is, in bytes. total and eof say how far the client's stream was read.
+//
+// Then it waits until the client has acknowledged everything: the kernel gives up a connection that nobody
+// holds any more after two seconds without an acknowledgment, since the timer's bound is low (setRTO).
 func (f *flow) closing(ctx context.Context, total uint64, eof bool) {
-	if f.conn.CloseWrite() != nil || eof {
-		return
+	if f.conn.CloseWrite() == nil && (eof || f.drain(ctx, total)) {
+		f.acknowledged(ctx, f.client.written, nil) // or it is gone, or silent for too long
 	}
+}
+
+// drain reads to the client's end, and reports whether it has come to that.
+func (f *flow) drain(ctx context.Context, total uint64) (eof bool) {
 	buf := f.s.depot.pool.getLarge()
 	defer f.s.depot.pool.putLarge(buf)
 	budget, queued := int64(maxDrain), outQueue(f.conn)
@@ -46,9 +53,10 @@ func (f *flow) closing(ctx context.Context, total uint64, eof bool) {
 			continue // a slow client still reads
 		}
 		if err != nil || budget < 0 {
-			return
+			return isEOF(err)
 		}
 	}
+	return false
 }
 
 // abort makes the close an RST; the packet layer keeps it from leaving where it must not. A

@@ -211,3 +211,20 @@ func TestStandbyClientGone(t *testing.T) {
 	})
 	eventually(t, "the standby drops it", func() bool { return standby.Stats().Open == 0 })
 }
+
+// The rest of a reply waits for a client that has ended its side, longer than the kernel would: that gives up
+// what nobody holds any more.
+func TestSlowClientHasEnded(t *testing.T) {
+	t.Parallel()
+	const size = 1 << 20
+	h := newHost(t, Config{Upstream: newWeb(t).addr()}, Executor, &link{})
+	c, _ := h.dial(t)
+	c.SetReadBuffer(32 << 10)
+	send(t, c, "GET /?size="+strconv.Itoa(size)+" HTTP/1.1\r\nHost: shop\r\n\r\n")
+	c.CloseWrite()
+	time.Sleep(4 * time.Second)
+	if got, err := io.Copy(io.Discard, c); got < size || err != nil {
+		t.Errorf("%d bytes, %v", got, err)
+	}
+	eventually(t, "it is ended", func() bool { return h.Stats().Open == 0 })
+}
