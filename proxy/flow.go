@@ -76,6 +76,7 @@ func (f *flow) attach(conn *net.TCPConn, duty Duty) {
 	f.mu.Lock()
 	defer f.mu.Unlock()
 	f.conn, f.duty = conn, duty
+	setUnheard(conn)
 	if duty == Standby && !f.promoted {
 		setRTO(conn, rtoMinStandby)
 	} else {

@@ -24,6 +24,8 @@ const (
 	rtoMaxMilli    = 1000
 	rtoMinStandby  = 60_000  // microseconds
 	rtoMinSpeaking = 200_000 // microseconds
+	// The kernel gives a client up after a number of timeouts. With these that would be 15 s.
+	unheardMilli = 120_000
 )
 
 // Listen listens on the advertised address, which must be an address of this host. Multipath
@@ -79,6 +81,13 @@ func setRTO(c syscall.Conn, minMicro int) {
 		return errors.Join(
 			unix.SetsockoptInt(fd, unix.IPPROTO_TCP, unix.TCP_RTO_MAX_MS, rtoMaxMilli),
 			unix.SetsockoptInt(fd, unix.IPPROTO_TCP, unix.TCP_RTO_MIN_US, minMicro))
+	})
+}
+
+// setUnheard bounds the time in which a client acknowledges nothing.
+func setUnheard(c syscall.Conn) {
+	control(c, func(fd int) error {
+		return unix.SetsockoptInt(fd, unix.IPPROTO_TCP, unix.TCP_USER_TIMEOUT, unheardMilli)
 	})
 }
 

@@ -11,6 +11,8 @@ import (
 	"sync"
 	"testing"
 	"time"
+
+	"golang.org/x/sys/unix"
 )
 
 // endless answers with bytes for as long as they are taken.
@@ -227,4 +229,29 @@ func TestSlowClientHasEnded(t *testing.T) {
 		t.Errorf("%d bytes, %v", got, err)
 	}
 	eventually(t, "it is ended", func() bool { return h.Stats().Open == 0 })
+}
+
+// The network may be away for longer than the kernel's own number of timeouts takes, which are short here.
+func TestClientUnreachable(t *testing.T) {
+	t.Parallel()
+	const size = 100_000
+	h := newHost(t, Config{Upstream: newWeb(t).addr()}, Executor, &link{})
+	c, _ := h.dial(t)
+	c.SetDeadline(time.Now().Add(time.Minute))
+	send(t, c, "GET /?size="+strconv.Itoa(size)+"&sleep=200ms HTTP/1.1\r\nHost: shop\r\nConnection: close\r\n\r\n")
+	nothing := []unix.SockFilter{{Code: unix.BPF_RET | unix.BPF_K}}
+	filter := func(option int) {
+		err := control(c, func(fd int) error {
+			return unix.SetsockoptSockFprog(fd, unix.SOL_SOCKET, option, &unix.SockFprog{Len: 1, Filter: &nothing[0]})
+		})
+		if err != nil {
+			t.Fatal(err)
+		}
+	}
+	filter(unix.SO_ATTACH_FILTER)
+	time.Sleep(17 * time.Second)
+	filter(unix.SO_DETACH_FILTER)
+	if got, err := io.Copy(io.Discard, c); got < size || err != nil {
+		t.Errorf("%d bytes, %v", got, err)
+	}
 }
