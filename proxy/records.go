@@ -53,10 +53,11 @@ func (s *Server) flowOf(r Record) (f *flow, repeated bool, err error) {
 	defer s.mu.Unlock()
 	f = s.table[r.Flow]
 	if f == nil {
-		if last, ok := s.gone.find(r.Flow); ok && r.Index < last {
+		last, ended := s.gone.find(r.Flow)
+		if ended && r.Index < last {
 			return nil, true, nil
 		}
-		if r.Index > 0 || r.Interim > 0 && !r.Kind.Gives() || s.early >= maxEarly {
+		if ended || r.Index > 0 || r.Interim > 0 && !r.Kind.Gives() || s.early >= maxEarly {
 			s.count.refused.Add(1)
 			return nil, false, fmt.Errorf("proxy: open record %d of %v: %w", r.Index, r.Flow, ErrNotHeld)
 		}

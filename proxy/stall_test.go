@@ -255,3 +255,20 @@ func TestClientUnreachable(t *testing.T) {
 		t.Errorf("%d bytes, %v", got, err)
 	}
 }
+
+// The reply for a client that has gone meanwhile is not kept on the standby, where its connection has ended: it
+// waits for none to come.
+func TestReplyOfClientGone(t *testing.T) {
+	executor, standby := newPair(t, Config{Upstream: newWeb(t).addr()})
+	w := newTwin(t, executor, standby)
+	w.write([]byte("GET /?size=100000&sleep=200ms HTTP/1.1\r\nHost: shop\r\n\r\n"))
+	eventually(t, "it is asked", func() bool { return executor.Stats().Inflight == 1 && standby.Stats().Held == 1 })
+	abort(w.a)
+	abort(w.b)
+	eventually(t, "both drop it", func() bool {
+		return executor.Stats().Open == 0 && standby.Stats().Open == 0 && standby.Stats().Refused == 1
+	})
+	if st := standby.Stats(); st.Early != 0 || st.Memory != 0 {
+		t.Errorf("%+v", st)
+	}
+}
