@@ -3,13 +3,15 @@ package config
 import (
 	"cmp"
 	"fmt"
+	"net/url"
 	"slices"
 	"strings"
 )
 
 // Route gives some requests another mode than Logged. It has one of Exact, Path and Suffix, which
 // are compared with the request's path as the client wrote it: no escape is decoded, and what
-// follows a '?' does not count.
+// follows a '?' does not count. A path that a web server may take for another one, which has
+// another route or none, has none.
 type Route struct {
 	Path    string   `toml:"path"`    // the path begins so; begins with '/'
 	Exact   string   `toml:"exact"`   // the path is this; begins with '/'
@@ -45,6 +47,42 @@ func (s Service) Route(method, path string) (best Route, found bool) {
 
 // RouteIndex returns the place of that route in Routes, -1 if there is none.
 func (s Service) RouteIndex(method, path string) int {
+	best := s.longest(method, path)
+	if plain := resolved(path); best >= 0 && plain != path && s.longest(method, plain) != best {
+		return -1
+	}
+	return best
+}
+
+// resolved returns the path as web servers take it that decode escapes and then leave out empty and dot
+// segments (RFC 3986 §5.2.4), those with parameters, too. It is empty where the escapes are malformed.
+func resolved(path string) string {
+	if !strings.Contains(path, "%") && !strings.Contains(path, "/.") && !strings.Contains(path, "//") {
+		return path
+	}
+	plain, err := url.PathUnescape(path)
+	if err != nil {
+		return ""
+	}
+	var kept []string
+	directory := false // the last one names none of its files
+	for s := range strings.SplitSeq(strings.TrimPrefix(plain, "/"), "/") {
+		name, _, _ := strings.Cut(s, ";")
+		directory = name == "" || name == "." || name == ".."
+		switch {
+		case !directory:
+			kept = append(kept, s)
+		case name == "..":
+			kept = kept[:max(0, len(kept)-1)]
+		}
+	}
+	if directory {
+		kept = append(kept, "")
+	}
+	return "/" + strings.Join(kept, "/")
+}
+
+func (s Service) longest(method, path string) int {
 	best := -1
 	for i, r := range s.Routes {
 		if r.matches(method, path) && (best < 0 || r.beats(s.Routes[best])) {

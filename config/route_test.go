@@ -40,6 +40,21 @@ func TestLongestRouteWins(t *testing.T) {
 		{"POST", "/a.jpeg.", Logged},     // not of that method
 		{"GET", "/api/a.jpeg.", Static},  // 6 bytes against 5
 		{"PUT", "/static/live/.css", Unprotected},
+
+		{"GET", "/static/../a", Logged}, // a web server may take these for others
+		{"GET", "/static/%2e%2E/a", Logged},
+		{"GET", "/static/..%2fa", Logged},
+		{"GET", "/static/..;x=1/a", Logged},
+		{"GET", "/static/b/../../a", Logged},
+		{"GET", "/static/..", Logged},
+		{"GET", "/static/%zz", Logged},
+		{"GET", "/static//live/b", Logged},
+		{"GET", "/static/%6cive/b", Logged},
+		{"GET", "/x/../static/a", Logged},
+		{"GET", "/static//a/./b/../c%20d", Static}, // these have the same route either way
+		{"GET", "/static/a/..", Static},
+		{"GET", "/static/%2e", Static},
+		{"GET", "/static/..a/b...", Static},
 	} {
 		if got := s.Mode(tt.method, tt.path); got != tt.want {
 			t.Errorf("%s %s is %s, want %s", tt.method, tt.path, got, tt.want)

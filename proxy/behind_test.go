@@ -293,3 +293,27 @@ func TestStaticHandOver(t *testing.T) {
 		t.Errorf("%+v\n%+v", x, y)
 	}
 }
+
+// A client cannot have other pages than its own executed on both hosts, nor cost a route its mode, by a path
+// that begins like the route's and names them to a web server that resolves it.
+func TestStaticStray(t *testing.T) {
+	s := config.Service{Routes: []config.Route{{Path: "/static/", Mode: config.Static}}}
+	executor, standby, a, b := newTwoSites(t, Config{Mode: s.Mode, Routes: []string{"/static/"}, Route: s.RouteIndex})
+	for _, site := range []*site{a, b} {
+		site.then(func(w http.ResponseWriter, r *http.Request) bool {
+			if strings.Contains(r.URL.Path, "..") {
+				io.WriteString(w, site.name)
+				return true
+			}
+			return false
+		})
+	}
+	w := newTwin(t, executor, standby)
+	w.write(get("/static/../order"))
+	w.write(get("/static/%2e%2e/order"))
+	w.write([]byte("GET /static/1 HTTP/1.1\r\nHost: shop\r\nConnection: close\r\n\r\n"))
+	w.readers.Wait()
+	if w.seen(0) != w.seen(1) || b.asks.Load() != 1 || executor.Routes()[0].Demoted != nil {
+		t.Errorf("asked %d times, %+v; the hosts wrote\n%s\nand\n%s", b.asks.Load(), executor.Routes()[0], w.seen(0), w.seen(1))
+	}
+}

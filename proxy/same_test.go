@@ -77,7 +77,9 @@ func (s *site) then(do func(w http.ResponseWriter, r *http.Request) bool) { s.do
 // newTwoSites returns a pair of which each host has an upstream of its own.
 func newTwoSites(t testing.TB, cfg Config) (executor, standby *host, a, b *site) {
 	a, b = newSite(t, "a"), newSite(t, "b")
-	cfg.Mode, cfg.Shadow = both, true
+	if cfg.Shadow = true; cfg.Mode == nil {
+		cfg.Mode = both
+	}
 	cfg.Upstream = b.at
 	standby = newHost(t, cfg, Standby, &link{})
 	cfg.Upstream = a.at
