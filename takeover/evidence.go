@@ -61,10 +61,16 @@ func (m *Machine) sign(apart bool) {
 	}
 }
 
-// reached books that the peer's host is there.
+// reached books that the peer's host is there. A claim that only waits for its turn to power that
+// host off has lost its ground; once, for a host that answers now and then is not to be waited for.
 func (m *Machine) reached() {
-	if m.ev.away {
-		m.ev.away, m.ev.back = false, m.now
+	if !m.ev.away {
+		return
+	}
+	again := m.ev.back > max(m.ev.heard, m.ev.since)
+	m.ev.away, m.ev.back = false, m.now
+	if c := m.claim; c != nil && c.on == onSilence && m.waitsTurn(c) && !again {
+		m.callOff("the peer's host answers again")
 	}
 }
 

@@ -51,6 +51,11 @@ func (m *Machine) fenceOrWrite(c *claim) {
 	}
 }
 
+// waitsTurn reports that nothing has come of a claim yet but the wait for fenceHead.
+func (m *Machine) waitsTurn(c *claim) bool {
+	return !m.cfg.Witness && !c.fencing && !c.writing
+}
+
 // toFence returns a node that is still to be powered off: the peer, and where this node is in no
 // pair any other that it does not hear, which may be serving. A process that is known to be gone
 // has left nothing that could speak. It reports false if there is none.
