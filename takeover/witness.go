@@ -96,6 +96,7 @@ type Witness struct {
 	used  bool // the grantee was seen at last.Epoch
 	next  *Grant
 	asked []WitnessEvent // while next is being written
+	retry time.Duration  // a write has failed: nothing that can wait is written before
 	wait  *waiting
 	nodes map[string]*watched
 	acts  []WitnessAction
@@ -223,6 +224,9 @@ func (w *Witness) written(ok bool) {
 	}
 	g := *w.next
 	w.next = nil
+	if !ok {
+		w.retry = w.now + w.cfg.HangTimeout
+	}
 	switch {
 	case !ok && w.wait != nil && w.wait.until == 0:
 		w.deny(w.wait.ev, false, "the witness cannot write its state_dir")
@@ -296,7 +300,7 @@ func (w *Witness) pending() bool {
 // agreed lowers the floor where two nodes are in duplex below it and nobody is heard to serve
 // above: the grant was not used.
 func (w *Witness) agreed() {
-	if w.next != nil || w.wait != nil || w.pending() {
+	if w.next != nil || w.wait != nil || w.pending() || w.now < w.retry {
 		return
 	}
 	floor, halves := w.last.Floor, 0

@@ -237,6 +237,25 @@ func TestWitnessForgetsUnusedGrant(t *testing.T) {
 	b.says("tell b 2", "granted a 2")
 }
 
+// A disk that fails is not asked to forget an unused grant again and again without a pause.
+func TestWitnessSparesTheDisk(t *testing.T) {
+	b := newBench(t, Grant{})
+	b.ask("b", 1, 0, false)
+	b.do(WitnessEvent{Kind: NodeSilent, Node: "a", Epoch: 1})
+	b.do(WitnessEvent{Kind: NodeUp, Node: "b", Boot: Boot{9}})
+	b.slow, b.said = true, nil
+	for range 250 {
+		b.now += 10 * time.Millisecond
+		b.do(WitnessEvent{Kind: NodeBeat, Node: "a", View: primaryAt(0)})
+		b.do(WitnessEvent{Kind: NodeBeat, Node: "b", Boot: Boot{9}, View: backupAt(0)})
+		b.do(WitnessEvent{Kind: GrantWriteFailed})
+	}
+	b.says("write", "write", "write")
+	b.slow = false
+	b.ask("a", 2, 1, false)
+	b.says("tell b 2", "granted a 2")
+}
+
 // Who comes back and still serves an older epoch is told.
 func TestWitnessTellsWhoReturns(t *testing.T) {
 	b := newBench(t, Grant{})
