@@ -22,7 +22,7 @@ type ClientConfig struct {
 	Hello         func() replication.Hello     // asked at each connection
 	Beat          func() replication.Heartbeat // asked for Epoch, Role and Flags at each beat
 	Heartbeat     time.Duration
-	Silence       time.Duration // without an answer for so long the witness is taken for dead
+	Silence       time.Duration // without an answer for so long the witness is taken for dead; three beats at least
 	Handler       Handler
 	Log           *slog.Logger
 }
@@ -47,7 +47,10 @@ type Client struct {
 }
 
 // NewClient returns a Client that does nothing until Run.
-func NewClient(cfg ClientConfig) *Client { return &Client{cfg: cfg, start: time.Now()} }
+func NewClient(cfg ClientConfig) *Client {
+	cfg.Silence = max(cfg.Silence, 3*cfg.Heartbeat)
+	return &Client{cfg: cfg, start: time.Now()}
+}
 
 // Up reports whether the witness is there.
 func (c *Client) Up() bool { return c.conn.Load() != nil }

@@ -18,8 +18,7 @@ import (
 
 const (
 	tick          = 10 * time.Millisecond
-	moreThanNodes = 64                     // connections in their handshake, or of an earlier run of a node
-	freshness     = 250 * time.Millisecond // a request older than this is of no claim any more
+	moreThanNodes = 64 // connections in their handshake, or of an earlier run of a node
 )
 
 // Config is what New needs.
@@ -280,6 +279,10 @@ func (s *Server) serve(ctx context.Context, nc net.Conn) {
 
 func (s *Server) knows(pair, node string) bool { return slices.Contains(s.cfg.Pairs[pair], node) }
 
+// freshness is the age beyond which a request is of no claim any more. Its stamp is that of the latest
+// beat, of which more than two fit into SuspectAfter; a node gives a claim up after twice this.
+func (s *Server) freshness() time.Duration { return 5 * s.cfg.SuspectAfter }
+
 // frame turns one frame of a node into an event. What it says of another pair than the
 // connection's is passed over.
 func (s *Server) frame(c *conn, f replication.Frame, say func(takeover.WitnessEvent)) error {
@@ -293,7 +296,7 @@ func (s *Server) frame(c *conn, f replication.Frame, say func(takeover.WitnessEv
 		return c.send(replication.Heartbeat{Seq: h.Seq, Sent: int64(s.now()), Echo: h.Sent, Role: replication.RoleWitness}.Append(nil))
 	case replication.TypeGrantRequest:
 		return with(f, replication.ParseGrantRequest, func(r replication.GrantRequest) {
-			if age := s.now() - time.Duration(r.Echo); age <= freshness && age >= 0 && r.Pair == c.hello.Group {
+			if age := s.now() - time.Duration(r.Echo); age <= s.freshness() && age >= 0 && r.Pair == c.hello.Group {
 				say(takeover.WitnessEvent{Kind: takeover.GrantAsked, Epoch: takeover.Epoch(r.Epoch),
 					Base: takeover.Epoch(r.Base), Empty: r.Empty})
 			}

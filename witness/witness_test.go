@@ -206,6 +206,27 @@ func TestTurnedAway(t *testing.T) {
 	}
 }
 
+// Where the nodes beat slowly, a request comes long after the last answer to a beat, and so does the
+// next answer.
+func TestSlowBeats(t *testing.T) {
+	p := newPlace(t)
+	s := New(Config{Listen: p.at, Keys: keys(t, 1), Pairs: map[string][]string{pairAB: {"a", "b"}},
+		Hello:        func() replication.Hello { return replication.Hello{Node: "w", Boot: [16]byte{9}} },
+		SuspectAfter: 900 * time.Millisecond, HangTimeout: time.Second, Write: p.write, Log: slog.New(slog.DiscardHandler)})
+	background(t, s.Run)
+	b := p.join("b", replication.RoleBackup, func(c *ClientConfig) { c.Heartbeat = 400 * time.Millisecond })
+	until(t, "connected", b.Up)
+	time.Sleep(600 * time.Millisecond) // the witness has listened for long enough by then
+	silent := func() time.Duration { return time.Since(b.start) - time.Duration(b.Client.heard.Load()) }
+	until(t, "a beat is answered", func() bool { return silent() < 50*time.Millisecond })
+	until(t, "the next one is near", func() bool { return silent() > 300*time.Millisecond })
+	b.Ask(1, 0, false)
+	until(t, "granted", func() bool { return b.heard("answer 1 granted=true") })
+	if b.heard("up false") {
+		t.Error("the connection was given up between two beats")
+	}
+}
+
 // A request that lay about is of no claim any more.
 func TestOldRequestIsPassedOver(t *testing.T) {
 	p := newPlace(t)
