@@ -223,6 +223,11 @@ func checkTiming(f *findings, t Timing) {
 			f.add(key, o.why, "too long for %s: %s must be below %s", o.than, o.a, o.b)
 		}
 	}
+	if need := t.Lease + 2*t.SuspectAfter; t.HangTimeout*7/10 < need && !f.has("timing.hang_timeout") && !f.has("timing.lease") && !f.has("timing.suspect_after") {
+		least := (need*10/7 + time.Millisecond).Truncate(time.Millisecond)
+		f.add("timing.hang_timeout", fmt.Sprintf("choose %s or more, or a shorter lease", least),
+			"%s is too short for a lease of %s and suspect_after of %s: a primary could not renew its lease in time", t.HangTimeout, t.Lease, t.SuspectAfter)
+	}
 }
 
 func checkLimits(f *findings, l Limits) {
