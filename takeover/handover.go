@@ -15,6 +15,9 @@ type baton struct {
 	at    time.Duration // said the last time
 }
 
+// later reports that turn a comes after turn b, which wrap around (RFC 1982 §3.2).
+func later(a, b uint16) bool { return int16(a-b) > 0 }
+
 // newBatons begins to count anew, unless it is the same pair again: its other side may not have
 // noticed that this one was out of it.
 func (m *Machine) newBatons() {
@@ -60,7 +63,7 @@ func (m *Machine) remind() {
 
 // say hands one baton over; turn is the latest that the peer knows of.
 func (m *Machine) say(b *baton, turn uint16, a Action) {
-	if turn >= b.turn {
+	if !later(b.turn, turn) {
 		b.given = false
 	}
 	if !b.given || b.at != 0 && m.now-b.at < m.cfg.SuspectAfter {
@@ -79,7 +82,7 @@ func (m *Machine) handedOver(ev Event) {
 	}
 	free := m.hold.cause == notHeld
 	switch {
-	case ev.Voice && ev.Turn > m.voice.turn && m.role == Backup:
+	case ev.Voice && later(ev.Turn, m.voice.turn) && m.role == Backup:
 		m.voice = baton{turn: ev.Turn}
 		m.mated = true // who is not gives nothing away
 		m.role, m.why = Primary, "handed over by the peer"
@@ -87,7 +90,7 @@ func (m *Machine) handedOver(ev Event) {
 		if free {
 			m.do(Action{Do: OpenGate}, Action{Do: ReleaseHeld})
 		}
-	case ev.Address && ev.Turn > m.address.turn && !m.owner:
+	case ev.Address && later(ev.Turn, m.address.turn) && !m.owner:
 		m.address = baton{turn: ev.Turn}
 		m.owner, m.why = true, "handed over by the peer"
 		if free {

@@ -215,3 +215,31 @@ func TestEchoOfLinkDead(t *testing.T) {
 		t.Error("silent, though the peer has heard that the link is back")
 	}
 }
+
+// Handovers are counted round: the one after the 65535th of a pair is said and taken like any other.
+func TestTurnsGoRound(t *testing.T) {
+	giver, taker := paired(t, 0), paired(t, 1)
+	for _, w := range []*world{giver, taker} {
+		w.m.voice.turn, w.view.VoiceTurn = 65535, 65535
+		w.run(20 * time.Millisecond)
+	}
+	said := 0
+	for _, ev := range []Event{{Kind: Relinquish, Voice: true}, {Kind: Tick}} {
+		ev.Now, ev.From = giver.now, giver.m.cfg.Index
+		for _, a := range giver.m.Step(ev) {
+			if a.Do != HandOver {
+				continue
+			}
+			said++
+			taker.step(Event{Kind: HandedOver, From: taker.m.cfg.Index, Boot: taker.boot, Epoch: a.Epoch, Turn: a.Turn, Voice: a.Speaker})
+		}
+	}
+	if said != 1 || giver.m.MayRenew(giver.now) || !taker.m.MayRenew(taker.now) {
+		t.Errorf("said %d times; the giver speaks: %v, the taker: %v", said, giver.m.MayRenew(giver.now), taker.m.MayRenew(taker.now))
+	}
+	giver.view.VoiceTurn = giver.m.voice.turn
+	giver.run(20 * time.Millisecond)
+	if giver.m.voice.given {
+		t.Error("what the peer has heard is said on")
+	}
+}
