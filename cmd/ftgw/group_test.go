@@ -234,3 +234,20 @@ func TestHistory(t *testing.T) {
 		}
 	}
 }
+
+// A node that another one has fenced meanwhile has nothing left to hand over: it neither waits for
+// the end nor says that all went well.
+func TestFencedWhileItHandsOver(t *testing.T) {
+	const longest = 5 * time.Second
+	for _, role := range []takeover.Role{takeover.Fenced, takeover.Joining} {
+		for _, left := range []int{0, 1} {
+			g := placed(t, "web-b").groups[0]
+			g.dir.status.Store(&takeover.Status{View: takeover.View{Role: role}})
+			ctx, cancel := context.WithTimeout(t.Context(), longest)
+			if err := g.await(ctx, "the peer to take over", func() int { return left }, func() {}); !errors.Is(err, errFenced) {
+				t.Errorf("%v, %d left: %v", role, left, err)
+			}
+			cancel()
+		}
+	}
+}

@@ -61,7 +61,10 @@ func (g *group) TakeVoice() {
 	}
 }
 
-var errAlone = errors.New("this node serves alone: there is nobody to hand over to")
+var (
+	errAlone  = errors.New("this node serves alone: there is nobody to hand over to")
+	errFenced = errors.New("another node has claimed meanwhile: the connections are lost, and there is nothing left to hand over")
+)
 
 // relinquish gives the peer this node's voice and, if wanted, its address, and waits until the
 // peer has them and every exchange that ran here has ended. Connections that only this host
@@ -176,12 +179,19 @@ func (g *group) yieldRest() {
 
 // await waits until left is 0 while there is a pair, and nudges meanwhile.
 func (g *group) await(ctx context.Context, what string, left func() int, nudge func()) error {
-	return await(ctx, what, left, func() error {
-		if g.dir.status.Load().Role == takeover.Sole {
+	over := func() error {
+		switch g.dir.status.Load().Role {
+		case takeover.Sole:
 			return errAlone
+		case takeover.Fenced, takeover.Joining:
+			return errFenced
 		}
 		return nil
-	}, nudge)
+	}
+	if err := await(ctx, what, left, over, nudge); err != nil {
+		return err
+	}
+	return over()
 }
 
 // await waits until left is 0 or something is wrong, and nudges meanwhile.
