@@ -61,11 +61,11 @@ func (m *Machine) heardNear() {
 
 // condemned reports whether a round without G speaks against the own link though the peer is
 // heard by the nodes' own network: not where the peer answered, or where there never was a
-// gateway, and only after a while, for answers may queue behind what clients are sent; a longer one
-// where the peer is heard there, so that what comes in does come.
+// gateway, unless this node serves nothing yet, and only after a while, for answers may queue behind
+// what clients are sent; a longer one where the peer is heard there, so that what comes in does come.
 func (m *Machine) condemned(r round) bool {
-	silent := m.now-max(m.ev.link, m.ev.since) >= 3*m.cfg.SuspectAfter
-	return !r.peer && m.ev.linked && (silent || m.unanswered() >= m.cfg.HangTimeout)
+	silent := m.now-max(m.ev.link, m.ev.since) >= 3*m.cfg.SuspectAfter && m.ev.linked
+	return !r.peer && (m.ev.linked || m.role == Joining) && (silent || m.unanswered() >= m.cfg.HangTimeout)
 }
 
 // takenBack calls a claim off whose ground the peer has taken back.

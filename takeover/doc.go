@@ -89,7 +89,8 @@
 // LinkDead is said with the gate closed and the address disowned, so the claim waits for nothing
 // and needs no fence command. It is called off when the peer takes its word back, and the peer
 // stays held until an echo shows that it was heard. A gateway that never answered condemns no
-// link. R that the nodes' own network tells is acted upon when the clients' one shows life, too;
+// link of a node that serves; one without flows that has seen nobody there leaves the start to a
+// node that may have. R that the nodes' own network tells is acted upon when the clients' one shows life, too;
 // a refused connect is R by the network of the latest session only.
 // Without the session all is as above, but that a host is not dead whose kernel takes a connect:
 // where a session could be, a daemon that stands still is told from a host that is gone.

@@ -41,7 +41,7 @@ func (m *Machine) join(mine bool) {
 		return
 	}
 	switch {
-	case v.LinkDead, m.unreached():
+	case v.LinkDead, m.unreached(), m.unseen():
 		m.why = "waiting for the peer on the clients' network"
 		return
 	case v.Role == Joining && m.elsewhere() != "":

@@ -1,6 +1,7 @@
 package takeover
 
 import (
+	"fmt"
 	"testing"
 	"time"
 )
@@ -87,6 +88,41 @@ func TestOneWay(t *testing.T) {
 		if err := s.settled(); err != nil {
 			t.Fatalf("%v\n%s", err, s.tail())
 		}
+	}
+}
+
+// TestStartsBehindDeadLink starts hosts one of which has no way to the clients, or hears there and is
+// not heard: the others serve.
+func TestStartsBehindDeadLink(t *testing.T) {
+	for _, hosts := range []int{2, 3} {
+		for dead := range hosts {
+			for _, lame := range []bool{false, true} {
+				t.Run(fmt.Sprintf("hosts=%d/dead=%d/lame=%v", hosts, dead, lame), func(t *testing.T) { startBehindDeadLink(t, hosts, dead, lame) })
+			}
+		}
+	}
+}
+
+func startBehindDeadLink(t *testing.T, hosts, dead int, lame bool) {
+	s := newSim(uint64(dead+1), false, hosts, true)
+	s.hosts[dead].linked, s.own.lame[dead] = lame, lame
+	if err := s.run(12 * time.Second); err != nil {
+		t.Fatal(err)
+	}
+	voice, owner := false, false
+	for _, h := range s.hosts {
+		voice = voice || h.i != dead && s.now < h.lease
+		owner = owner || h.i != dead && h.owner && h.m.MayAnswer(s.now-h.start)
+	}
+	if !voice || !owner {
+		t.Errorf("a healthy host speaks: %v, answers: %v\n%s", voice, owner, s.tail())
+	}
+	s.mend(4)
+	if err := s.run(7 * time.Second); err != nil {
+		t.Fatal(err)
+	}
+	if err := s.settled(); err != nil {
+		t.Fatalf("%v\n%s", err, s.tail())
 	}
 }
 
