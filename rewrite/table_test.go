@@ -511,6 +511,25 @@ func TestVoiceMovesBetweenLivingHosts(t *testing.T) {
 	}
 }
 
+// A connection on which nothing is owed stays both hosts', however often the voice moves.
+func TestVoiceComesBack(t *testing.T) {
+	p, b := pair(t)
+	iss, stamp := connect(t, p, b)
+	b.in(client(clientISN+1, iss+1, ACK, stamp, "0123456789"))
+	p.in(b.o.Clone)
+	b.kernel(0, clientISN+11, "")
+	b.confirmTo(p)
+	p.kernel(0, clientISN+11, "")
+	for i, way := range [][2]*side{{p, b}, {b, p}, {p, b}} {
+		from, to := way[0], way[1]
+		from.table.Yield(advertised, func(o *Outcome) { from.o.Confirm = append(from.o.Confirm[:0], o.Confirm...) })
+		from.confirmTo(to)
+		to.table.Speak(advertised, *to.now, func(*Outcome) {})
+		*to.now += DefaultLimits.Hold + time.Millisecond
+		to.table.Expire(*to.now, func(o *Outcome) { t.Errorf("turn %d: %v", i+1, o.Notes) })
+	}
+}
+
 // A backup that confirms all the time, always a little late, holds the flow.
 func TestSteadyLagIsNoReasonForSimplex(t *testing.T) {
 	p, b := pair(t)

@@ -54,7 +54,7 @@ func (t *Table) speak(f *flow, now time.Duration, o *Outcome) {
 	default:
 		// The peer may have owed the client an acknowledgment when it fell silent.
 		f.wantAck, f.wantEdge = f.rcvNxt, f.edge
-		f.held, f.heldAt = true, now
+		f.held, f.heldAt = f.wantAck != f.sentAck, now
 		f.release(false, now, o)
 		f.sendTail(o)
 		f.stir(o)
