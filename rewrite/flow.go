@@ -187,6 +187,12 @@ func (f *flow) unacked() bool {
 	return f.delta.Common(f.sndNxt).After(f.maxAck)
 }
 
+// hasRoom reports whether the client's window takes a whole segment. With less a kernel waits for
+// its probe timer, which doubles each time.
+func (f *flow) hasRoom() bool {
+	return !f.sndEdge.Before(f.maxAck.Add(Size(f.svc.MSS)))
+}
+
 // confirmation returns what the local kernel holds, for the peer.
 func (f *flow) confirmation() Confirmation {
 	f.toldAck, f.toldEdge = f.rcvNxt, f.edge

@@ -101,16 +101,18 @@ func (f *flow) wake(now time.Duration, o *Outcome) {
 	f.stir(o)
 }
 
-// stir asks about bytes that the client has not acknowledged: a probe makes the client repeat
-// its acknowledgment, which may have died with the peer, and its window, which may have been
-// zero (RFC 9293 §3.8.6.1); and the kernel is made to retransmit at once instead of after a
-// backed-off timer.
+// stir asks the client about bytes that it has not acknowledged, or has no room for: a probe makes
+// it repeat its acknowledgment and its window, news of which may have died with the peer (RFC 9293
+// §3.8.6.1); and the kernel is made to retransmit at once instead of after a backed-off timer.
 func (f *flow) stir(o *Outcome) {
-	if f.phase != established || !f.unacked() {
+	if f.phase != established || !f.unacked() && f.hasRoom() {
 		return
 	}
 	ack, edge := f.limit(f.wantAck, f.wantEdge)
 	o.ToClient = append(o.ToClient, f.probe(ack, f.window(ack, edge), o))
+	if !f.unacked() {
+		return
+	}
 	lost := AppendSegment(o.room(maxHeader), Header{Src: f.id.Advertised, Dst: f.id.Client,
 		Flags: ACK, Seq: f.delta.Local(f.maxAck), Ack: ack}, nil)
 	for range retries {
