@@ -138,14 +138,18 @@ func (t *Table) unpark(f *flow, now time.Duration, o *Outcome) {
 
 // observe notes what a segment tells of the local kernel.
 func (f *flow) observe(s *Segment, now time.Duration) {
+	if s.Flags().Has(RST) { // before the connection is established it is for a stray, whose number it bears
+		f.closing = f.closing || f.phase == established
+		return
+	}
 	f.sndNxt = f.sndNxt.Later(s.End())
-	if s.Flags().Has(FIN) || s.Flags().Has(RST) {
+	if s.Flags().Has(FIN) {
 		f.closing = true
 	}
 	if val, ecr, ok := s.Timestamps(); ok && f.hasTS {
 		f.tsLast, f.tsLastAt, f.tsEcr = val, now, ecr
 	}
-	if !s.Flags().Has(ACK) || s.Flags().Has(RST) {
+	if !s.Flags().Has(ACK) {
 		return
 	}
 	edge := s.Ack().Add(Size(s.Window()) << f.scaleOwn())

@@ -38,6 +38,30 @@ func TestResetOfAStrayDoesNotLoseTheHeldSynAck(t *testing.T) {
 	}
 }
 
+// Nor does such an RST say what the kernel has sent: an acknowledgment that is released later must
+// stand where the client takes it.
+func TestResetOfAStrayIsNotTheKernelsPlace(t *testing.T) {
+	p, b := pair(t)
+	b.in(client(clientISN, 0, SYN, 0, ""))
+	p.in(b.o.Clone)
+	p.synAck()
+	p.out(Header{Seq: p.iss.Add(1_000_000), Flags: RST, WScale: -1}, "")
+	b.synAck()
+	synAck := b.confirmTo(p)[0]
+	iss := synAck.Seq()
+	stamp, _, _ := synAck.Timestamps()
+	b.in(client(clientISN+1, iss+1, ACK, stamp, "0123456789"))
+	p.in(b.o.Clone)
+	p.kernel(0, clientISN+11, "")
+	b.kernel(0, clientISN+11, "")
+	if sent := b.confirmTo(p); len(sent) != 1 || sent[0].Seq() != iss+1 {
+		t.Fatalf("released %d acknowledgments, the first %d too far", len(sent), sent[0].Seq()-iss-1)
+	}
+	if n := p.table.Count(advertised); n.Duplex != 1 {
+		t.Fatalf("counted as %+v", n)
+	}
+}
+
 // A reply that acknowledges less than the kernel said owes the client the rest.
 func TestReplyThatAcknowledgesLessOwesTheRest(t *testing.T) {
 	p, b := pair(t)
