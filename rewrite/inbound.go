@@ -75,7 +75,7 @@ func (t *Table) inboundSyn(s *Segment, svc *service, key Key, f *flow, cloned bo
 			o.drop(why)
 			return
 		}
-		if f == nil {
+		if f = t.flows[key]; f == nil { // the one that was there may have been given up for this one
 			t.flows[key] = n
 		} else {
 			if f.next != nil {

@@ -444,6 +444,24 @@ func TestSynFloodIsBounded(t *testing.T) {
 	}
 }
 
+// A client that begins anew on the port of its own unfinished handshake may be the one for which
+// just that is given up: the newer one is known all the same.
+func TestHandshakeGivenUpForItsSuccessor(t *testing.T) {
+	_, b := pair(t)
+	b.table.limits.HalfOpen = 1
+	b.in(client(clientISN, 0, SYN, 0, ""))
+	*b.now += patience
+	b.in(client(clientISN+5000, 0, SYN, 0, ""))
+	if f := b.table.flows[Key{Client: clientEnd, Advertised: advertised}]; f == nil || f.id.ISN != clientISN+5000 {
+		t.Fatalf("%v, but no such flow", b.o.Reason)
+	}
+	*b.now += halfOpenLife + time.Second
+	b.table.Expire(*b.now, func(*Outcome) {})
+	if b.table.halfOpen != 0 {
+		t.Fatalf("%d half-open left", b.table.halfOpen)
+	}
+}
+
 func TestEstablishedSegmentAllocatesNothing(t *testing.T) {
 	p, b := pair(t)
 	iss, stamp := connect(t, p, b)
