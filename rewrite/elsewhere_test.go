@@ -55,3 +55,46 @@ func TestAloneLeavesDuplexFlowsOut(t *testing.T) {
 	connect(t, p, b)
 	p.table.Alone(advertised, func(*Outcome) { t.Error("told of a duplex flow") })
 }
+
+// Where a connection that this host held alone ends otherwise than by its socket's end, the peer, who
+// would count it as lost for ever, is told as well.
+func TestEndOfALoneFlowIsTold(t *testing.T) {
+	for name, end := range map[string]func(h *side) (told []Note){
+		"its handshake came to nothing": func(h *side) (told []Note) {
+			*h.now += halfOpenLife + time.Second
+			h.table.Expire(*h.now, func(o *Outcome) { told = append(told, o.Notes...) })
+			return told
+		},
+		"it gave way to a newer handshake": func(h *side) []Note {
+			h.table.limits.HalfOpen = 1
+			*h.now += patience
+			h.in(AppendSegment(nil, Header{Src: secondClient, Dst: advertised, Seq: 7, Flags: SYN, Window: 500, MSS: 1460, WScale: -1}, nil))
+			return h.o.Notes
+		},
+		"the client began anew": func(h *side) []Note {
+			h.in(client(clientISN+5000, 0, SYN, 0, ""))
+			h.out(Header{Seq: 4711, Ack: clientISN + 5001, Flags: SYN | ACK, Window: 65160, MSS: 1460, WScale: 9}, "")
+			return h.o.Notes
+		},
+		"it was reset": func(h *side) []Note {
+			h.table.Reset(h.only(), *h.now, &h.o)
+			return h.o.Notes
+		},
+	} {
+		h, peer := pair(t)
+		h.table.SetStance(advertised, Stance{Serve: true, Speak: true})
+		h.in(client(clientISN, 0, SYN, 0, ""))
+		h.synAck()
+		h.table.SetStance(advertised, Stance{Serve: true, Duplex: true, Speak: true})
+		h.table.Alone(advertised, func(o *Outcome) { peer.table.Noted(o.Notes[0], *peer.now, &peer.o) })
+		if n := peer.table.Count(advertised).Elsewhere; n != 1 {
+			t.Fatalf("%s: %d flows elsewhere", name, n)
+		}
+		for _, n := range end(h) {
+			peer.table.Noted(n, *peer.now, &peer.o)
+		}
+		if n := peer.table.Count(advertised).Elsewhere; n != 0 {
+			t.Errorf("%s: the peer still counts it", name)
+		}
+	}
+}

@@ -145,7 +145,7 @@ func (t *Table) Noted(n Note, now time.Duration, o *Outcome) {
 		if old := t.flows[f.id.Key]; old != f {
 			// The peer's kernel has believed the SYN, this one not yet: the old connection is over.
 			old.discard(old.rcvNxt, o)
-			t.supersede(old)
+			t.supersede(old, o)
 		}
 		f.mode, f.lone, f.seen = Relay, PeerHolds, now
 		if f.phase != opening {

@@ -162,7 +162,7 @@ func (t *Table) deliver(f *flow, s *Segment, now time.Duration, o *Outcome) {
 		o.ToClient = append(o.ToClient, AppendSegment(o.room(maxHeader),
 			Header{Src: f.id.Advertised, Dst: f.id.Client, Seq: s.Ack(), Flags: RST}, nil))
 		f.discard(f.rcvNxt, o)
-		t.remove(f)
+		t.end(f, o)
 		return
 	}
 	o.accept(OK)

@@ -60,7 +60,7 @@ func (t *Table) Outbound(s *Segment, partial bool, now time.Duration, o *Outcome
 func (t *Table) outboundSynAck(f *flow, s *Segment, partial bool, now time.Duration, o *Outcome) {
 	isn := s.Ack() - 1
 	if n := f.next; n != nil && n.id.ISN == isn && f.id.ISN != isn {
-		f = t.supersede(f)
+		f = t.supersede(f, o)
 	}
 	if !s.Flags().Has(ACK) || f.id.ISN != isn || f.mode == Relay || f.phase == established {
 		o.drop(UnknownFlow)

@@ -53,7 +53,7 @@ func (t *Table) lose(f *flow, now time.Duration, o *Outcome) {
 		o.ToClient = append(o.ToClient, f.probe(f.rcvNxt, 0, o))
 	}
 	if t.flows[f.id.Key] == f {
-		t.remove(f)
+		t.end(f, o)
 	}
 }
 
@@ -157,7 +157,7 @@ func (t *Table) Expire(now time.Duration, emit func(*Outcome)) {
 		o.reset()
 		switch {
 		case f.phase < established && now-f.seen > halfOpenLife:
-			t.remove(f)
+			t.end(f, &o)
 		case f.held && !f.asked && f.mode == Duplex && f.speaker && now-f.heldAt > t.limits.Hold:
 			f.asked, f.lone = true, PeerLate
 			o.Notes = append(o.Notes, Note{Flow: f.id, Kind: NoteSimplex})

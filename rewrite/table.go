@@ -113,7 +113,7 @@ func (t *Table) evict(now time.Duration, o *Outcome) bool {
 		old.next = nil
 		t.opened(f)
 	} else {
-		t.remove(f)
+		t.end(f, o)
 	}
 	return true
 }
@@ -181,11 +181,20 @@ func (t *Table) remove(f *flow) {
 	}
 }
 
+// end forgets a flow whose end here no sweep will find, and tells a peer that knows it to be this
+// host's alone.
+func (t *Table) end(f *flow, o *Outcome) {
+	if f.mode == Simplex && f.svc.stance.Duplex {
+		o.Notes = append(o.Notes, Note{Flow: f.id, Kind: NoteClosed})
+	}
+	t.remove(f)
+}
+
 // supersede puts the flow that a SYN opened on a live pair in the place of the old one.
-func (t *Table) supersede(f *flow) *flow {
+func (t *Table) supersede(f *flow, o *Outcome) *flow {
 	n := f.next
 	f.next = nil
-	t.remove(f)
+	t.end(f, o)
 	t.flows[n.id.Key] = n
 	return n
 }
