@@ -148,6 +148,7 @@ func (t *Table) Noted(n Note, now time.Duration, o *Outcome) {
 			t.supersede(old, o)
 		}
 		f.mode, f.lone, f.seen = Relay, PeerHolds, now
+		f.freeTail()
 		if f.phase != opening {
 			f.discard(f.rcvNxt, o)
 		}

@@ -58,3 +58,14 @@ func TestLoneSegmentGoesOutWithTheVoice(t *testing.T) {
 		}
 	}
 }
+
+// Of a flow that the peer alone holds from now on nothing is kept to be sent.
+func TestNoTailOfARelayedFlow(t *testing.T) {
+	p, b := pair(t)
+	connect(t, p, b)
+	b.kernel(0, clientISN+1, "reply")
+	id := simplex(t, p, b)
+	if f := b.table.find(id); f.tail != nil {
+		t.Errorf("%d bytes are kept", cap(f.tail))
+	}
+}
