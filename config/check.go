@@ -218,6 +218,7 @@ func checkTiming(f *findings, t Timing) {
 		{"suspect_after", "hang_timeout", t.SuspectAfter, t.HangTimeout, "suspicion comes before the verdict"},
 		{"gossip_timeout", "gossip_probe", t.GossipTimeout, t.GossipProbe, "a probe must end before the next"},
 		{"lease", "hang_timeout", t.Lease, t.HangTimeout * 7 / 10, "it must lapse within 0.7 of that, before the peer claims"},
+		{"probe_every", "lease", 2 * t.ProbeEvery, min(t.Lease, t.HangTimeout/2), "a node that has not looked for as long as a lease doubts all it knows, and waits anew"},
 	} {
 		if key := "timing." + o.key; o.a >= o.b && !f.has(key) && !f.has("timing."+o.than) {
 			f.add(key, o.why, "too long for %s: %s must be below %s", o.than, o.a, o.b)
