@@ -80,8 +80,19 @@ func checkNodes(f *findings, c *Config) {
 			addresses.check(f, at+".address", n.Address.String())
 		}
 	}
-	if c.Probe.IsValid() && addresses[c.Probe.String()] != "" {
-		f.add("probe", "name a router or another host that is always there", "%s is the address of a node", c.Probe)
+	checkProbe(f, c.Probe, addresses)
+}
+
+// checkProbe refuses what never answers ARP, for then no node would ever claim.
+func checkProbe(f *findings, probe netip.Addr, nodes seen) {
+	switch {
+	case !probe.IsValid() || f.has("probe"):
+	case nodes[probe.String()] != "":
+		f.add("probe", "name a router or another host that is always there", "%s is the address of a node", probe)
+	case probe.Is6() && !probe.Is4In6():
+		f.add("probe", "use an IPv4 address", "%s is IPv6 and cannot be asked by ARP", probe)
+	default:
+		checkAddress(f, "probe", probe)
 	}
 }
 
@@ -168,11 +179,25 @@ func checkPorts(f *findings, c *Config) {
 			ports.check(f, at, port(s.Forward))
 		}
 	}
-	m, err := netip.ParseAddrPort(c.Metrics)
-	if err == nil && slices.ContainsFunc(c.Services, func(s Service) bool { return s.Advertised.Addr() == m.Addr() }) {
+	if m, err := netip.ParseAddrPort(c.Metrics); err == nil {
+		checkMetrics(f, c, netip.AddrPortFrom(m.Addr().Unmap(), m.Port()), ports)
+	}
+}
+
+// checkMetrics refuses a metrics port that clients reach, or that another listener has. ports are
+// those of this node's own address.
+func checkMetrics(f *findings, c *Config, m netip.AddrPort, ports seen) {
+	if slices.ContainsFunc(c.Services, func(s Service) bool { return s.Advertised.Addr() == m.Addr() }) {
 		f.add("metrics", `write it as in "127.0.0.1:9901", or with this node's own address`, "%s is an advertised address, and clients must not reach it", m.Addr())
 	}
-	if err == nil && (m.Addr().IsUnspecified() || c.Index(c.Name) >= 0 && m.Addr() == c.Self().Address) {
+	if m.Addr().IsUnspecified() {
+		for i, s := range c.Services {
+			if s.Advertised.Port() == m.Port() && !f.has("metrics") {
+				f.add("metrics", "choose another port, or one address", "%s is every address, and %s is %s.advertised", m, s.Advertised, index("service", i))
+			}
+		}
+	}
+	if m.Addr().IsUnspecified() || c.Index(c.Name) >= 0 && m.Addr() == c.Self().Address {
 		ports.check(f, "metrics", port(m.Port()))
 	}
 }
