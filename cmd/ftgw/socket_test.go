@@ -21,7 +21,7 @@ import (
 const designJSON = `{"node":"web-a","version":"1","address":"192.0.2.11","started":"2026-01-02T03:00:00Z","at":"2026-01-02T03:04:10Z",` +
 	`"peers":[{"name":"web-b","address":"192.0.2.12","state":"alive","rtt_us":90,"session":"203.0.113.12","sessions":1,"messages_dropped":0}],` +
 	`"services":[{"name":"shop","advertised":"192.0.2.100:80","nodes":["web-a","web-b"],"role":"primary","mode":"duplex",` +
-	`"owner":"web-b","epoch":3,"peer":"web-b","in_sync":true,"upstream":"healthy",` +
+	`"owner":"web-b","epoch":3,"peer":"web-b","in_sync":true,"upstream":"healthy","why":"handed over by the peer",` +
 	`"flows":{"duplex":12,"simplex":0,"unprotected":0,"relayed":0,"half_open":1,"closing":2},` +
 	`"exchanges":{"delivered":1042,"replayed":1,"reexecuted":2,"moved":0,"unprotected":0,"failed":0,"running":1},` +
 	`"exchanges_by_mode":{"logged":900,"sync_static":142,"static":0,"deferred":0,"unprotected":0,"static_logged":3,"mirrored":0,"mirrored_not":0},"if_peer_died_now":{"survive":12,"lost":0,"reexecute":1},` +
@@ -39,6 +39,8 @@ web-b  192.0.2.12  alive  90µs  203.0.113.12
 
 SERVICE  ADVERTISED      ROLE     MODE    OWNER  EPOCH  PEER   IN SYNC  UPSTREAM
 shop     192.0.2.100:80  primary  duplex  web-b  3      web-b  yes      healthy
+
+why shop is primary: handed over by the peer
 
 SERVICE  FLOWS  SIMPLEX  UNPROTECTED  UNSTORED     LAG      IF PEER DIED NOW
 shop     12     0        0            12 KiB in 2  1.25 ms  12 survive, 0 lost, 1 executed again
@@ -65,7 +67,7 @@ func designStatus() state.Status {
 		Peers: []state.Peer{{Name: "web-b", Address: "192.0.2.12", State: "alive", RTT: 90, Session: "203.0.113.12", Sessions: 1}},
 		Services: []state.Service{{
 			Name: "shop", Advertised: "192.0.2.100:80", Nodes: []string{"web-a", "web-b"}, Role: "primary", Mode: "duplex",
-			Owner: "web-b", Epoch: 3, Peer: "web-b", InSync: true, Upstream: "healthy",
+			Owner: "web-b", Epoch: 3, Peer: "web-b", InSync: true, Upstream: "healthy", Why: "handed over by the peer",
 			Flows:       state.FlowCounts{Duplex: 12, HalfOpen: 1, Closing: 2},
 			Exchanges:   state.ExchangeCounts{Delivered: 1042, Replayed: 1, Reexecuted: 2, Running: 1},
 			Modes:       state.ModeCounts{Logged: 900, SyncStatic: 142, Instead: 3},

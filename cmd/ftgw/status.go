@@ -83,6 +83,11 @@ func writeStatus(out io.Writer, s state.Status, rates map[string]state.Rate) err
 		fmt.Fprintf(w, "%s\t%s\t%s\t%s\t%s\t%d\t%s\t%s\t%s\n", v.Name, v.Advertised, v.Role, orDash(v.Mode),
 			orDash(v.Owner), v.Epoch, orDash(v.Peer), yesNo(v.InSync), orDash(v.Upstream))
 	}
+	for _, v := range s.Services {
+		if v.Why != "" {
+			fmt.Fprintf(w, "\nwhy %s is %s: %s\n", v.Name, v.Role, v.Why)
+		}
+	}
 	if slices.ContainsFunc(s.Services, func(v state.Service) bool { return v.Role != "witness" }) {
 		writeLoad(w, s, rates)
 	}
