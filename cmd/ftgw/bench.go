@@ -60,6 +60,9 @@ func runBench(cmd *cobra.Command, f benchFlags) error {
 	if err == nil && f.rounds < 0 {
 		err = errors.New("--rounds must be 1 or more")
 	}
+	if err == nil && f.list && f.asJSON {
+		err = errListJSON
+	}
 	if err != nil {
 		return codedError{exitUsage, err}
 	}

@@ -89,6 +89,9 @@ func runDrill(cmd *cobra.Command, f drillFlags) error {
 	if err == nil && f.rounds < 0 {
 		err = errors.New("--rounds must be 1 or more")
 	}
+	if err == nil && f.list && f.asJSON {
+		err = errListJSON
+	}
 	setting := drill.Setting{Mode: config.Mode(f.mode), DualRole: f.dualRole}
 	if bad := setting.Check(); err == nil && bad != nil {
 		err = fmt.Errorf("--mode: %w", bad)
@@ -124,6 +127,9 @@ func runDrill(cmd *cobra.Command, f drillFlags) error {
 	}
 	return err
 }
+
+// errListJSON is told by the commands that play or measure in the lab.
+var errListJSON = errors.New("--list goes without --json: it prints lines")
 
 func listScenarios(out io.Writer, scenarios []drill.Scenario, setting drill.Setting) error {
 	w := tabwriter.NewWriter(out, 0, 0, 2, ' ', 0)

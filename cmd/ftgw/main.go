@@ -42,6 +42,7 @@ func execute(ctx context.Context, args []string, out, errOut io.Writer) (code in
 	root.SetArgs(args)
 	root.SetOut(out)
 	root.SetErr(errOut)
+	strict(root)
 	err := root.ExecuteContext(ctx)
 	if err == nil {
 		return 0
@@ -86,6 +87,28 @@ func rootCommand() *cobra.Command {
 	root.AddCommand(runCommand(), checkCommand(), rulesCommand(), statusCommand(), switchoverCommand(), drainCommand(), reloadCommand(), flowsCommand(), ledgerCommand(), routesCommand(), secretCommand(), demoCommand(),
 		drillCommand(), benchCommand(), versionCommand(), labAppCommand(), manualCommand(), labLoadCommand(), labRelayCommand())
 	return root
+}
+
+// strict has the commands that cobra brings along refuse what they do not know, as all others do.
+func strict(root *cobra.Command) {
+	root.InitDefaultHelpCmd()
+	root.InitDefaultCompletionCmd()
+	for _, c := range root.Commands() {
+		switch c.Name() {
+		case "help":
+			c.Args = func(_ *cobra.Command, args []string) error {
+				if topic, _, err := root.Find(args); err != nil || topic == root {
+					return knownCommand(root, args)
+				}
+				return nil
+			}
+		case "completion":
+			c.Args, c.RunE = noArgs, func(c *cobra.Command, _ []string) error { return c.Help() }
+			for _, shell := range c.Commands() {
+				shell.Args = noArgs
+			}
+		}
+	}
 }
 
 // knownCommand refuses a first word that is no command.

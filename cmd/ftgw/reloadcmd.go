@@ -41,6 +41,9 @@ needed or the peer does not answer; 78 the config file has mistakes; others as i
   ftgw reload --json`,
 		Args: noArgs,
 		RunE: func(cmd *cobra.Command, _ []string) error {
+			if timeout <= 0 {
+				return codedError{exitUsage, fmt.Errorf("--timeout must be more than 0, not %v", timeout)}
+			}
 			socket, err := asked.at()
 			if err != nil {
 				return err
