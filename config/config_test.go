@@ -1,8 +1,10 @@
 package config
 
 import (
+	"bytes"
 	"errors"
 	"flag"
+	"io/fs"
 	"net/netip"
 	"os"
 	"path/filepath"
@@ -145,6 +147,15 @@ func TestLoadNamesTheFile(t *testing.T) {
 	var all Errors
 	if _, err := Load(path, ""); !errors.As(err, &all) || !strings.Contains(err.Error(), path) {
 		t.Errorf("bad file: %v", err)
+	}
+	if err := os.WriteFile(path, bytes.Repeat([]byte("#\n"), maxFile), 0o600); err != nil {
+		t.Fatal(err)
+	}
+	if _, err := Load(path, ""); errors.As(err, &all) || err == nil || !strings.Contains(err.Error(), "longer than 1MiB (name the file") {
+		t.Errorf("long file: %v", err)
+	}
+	if remedy := readRemedy(&fs.PathError{Op: "open", Path: path, Err: fs.ErrPermission}); !strings.Contains(remedy, "group") {
+		t.Errorf("a file of somebody else's: %s", remedy)
 	}
 }
 

@@ -4,6 +4,8 @@ import (
 	"bytes"
 	"errors"
 	"fmt"
+	"io"
+	"io/fs"
 	"os"
 	"reflect"
 	"strconv"
@@ -17,15 +19,38 @@ import (
 // file without one to the host name. The error names the file and wraps Errors when its
 // content is wrong.
 func Load(path, name string) (*Config, error) {
-	data, err := os.ReadFile(path)
+	data, err := read(path)
 	if err != nil {
-		return nil, fmt.Errorf("read config: %w (name the file with --config)", err)
+		return nil, fmt.Errorf("read config: %w (%s)", err, readRemedy(err))
 	}
 	c, err := Parse(data, name)
 	if err != nil {
 		return nil, fmt.Errorf("config %s:\n%w", path, err)
 	}
 	return c, nil
+}
+
+// maxFile bounds what is read, in bytes, so that a device or somebody's disk image fills no memory.
+const maxFile = 1 << 20
+
+func read(path string) ([]byte, error) {
+	f, err := os.Open(path)
+	if err != nil {
+		return nil, err
+	}
+	defer f.Close()
+	data, err := io.ReadAll(io.LimitReader(f, maxFile+1))
+	if err == nil && len(data) > maxFile {
+		err = fmt.Errorf("%s is longer than %v", path, Bytes(maxFile))
+	}
+	return data, err
+}
+
+func readRemedy(err error) string {
+	if errors.Is(err, fs.ErrPermission) {
+		return "run as root, or as a member of the file's group"
+	}
+	return "name the file with --config"
 }
 
 // Parse is Load for a text that was read already. Its error is always Errors.
