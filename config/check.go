@@ -144,9 +144,20 @@ func checkSelf(f *findings, c *Config) {
 		}
 	}
 	if slices.Contains(names, c.Name) || f.has("name") || len(names) == 0 {
+		checkServes(f, c)
 		return
 	}
 	f.add("name", "set name or give --name, one of "+strings.Join(names, ", "), "this node, %q, is not among the nodes", c.Name)
+}
+
+// checkServes refuses a file by which this node has nothing to do.
+func checkServes(f *findings, c *Config) {
+	i := c.Index(c.Name)
+	serves := func(s Service) bool { return s.Has(c.Name) || len(s.Nodes) == 0 || s.Has("") } // else another mistake says it
+	if i < 0 || c.Nodes[i].Witness || len(c.Services) == 0 || slices.ContainsFunc(c.Services, serves) {
+		return
+	}
+	f.add(index("node", i), "add it to the nodes of a service, or write witness = true", "no service names this node, %s", c.Name)
 }
 
 // seen refuses a value that another key has already.

@@ -5,7 +5,6 @@ package main
 
 import (
 	"context"
-	"fmt"
 	"log/slog"
 	"net"
 	"net/netip"
@@ -104,9 +103,6 @@ func placeGroups(n *node) ([]*group, error) {
 		}
 		g.peers.add(n.started, g.target())
 		own = append(own, g)
-	}
-	if len(own) == 0 {
-		return nil, fmt.Errorf("no service names node %s: add it to a service's nodes, or write witness = true in its [[node]]", n.self.Name)
 	}
 	return own, nil
 }
