@@ -4,11 +4,13 @@ import (
 	"bytes"
 	"os"
 	"path/filepath"
+	"runtime"
 	"runtime/debug"
 	"strings"
 	"testing"
 
 	"github.com/spf13/cobra"
+	"golang.org/x/sys/unix"
 
 	"github.com/ftgw/ftgw/config"
 )
@@ -135,6 +137,34 @@ func TestCheckReadsTheSecret(t *testing.T) {
 	var out bytes.Buffer
 	if code := execute(t.Context(), []string{"check", "--config", path, "--name", "web-a"}, &out, &out); code != exitConfig {
 		t.Errorf("exit code %d: %s", code, &out)
+	}
+}
+
+// Who lacks the capabilities hears that, and not of the directory that only root may make.
+func TestRunWithoutPrivileges(t *testing.T) {
+	dir := t.TempDir()
+	path := filepath.Join(dir, "f.toml")
+	text, err := os.ReadFile("../../config/ftgw.example.toml")
+	if err != nil {
+		t.Fatal(err)
+	}
+	text = bytes.Replace(text, []byte("/run/ftgw/ftgw.sock"), []byte("/proc/none/ftgw.sock"), 1)
+	if err := os.WriteFile(path, text, 0o600); err != nil {
+		t.Fatal(err)
+	}
+	var out bytes.Buffer
+	code := make(chan int)
+	go func() { // ends with its thread, which has lost its capabilities for good
+		runtime.LockOSThread()
+		header := unix.CapUserHeader{Version: unix.LINUX_CAPABILITY_VERSION_3}
+		var none [2]unix.CapUserData
+		if err := unix.Capset(&header, &none[0]); err != nil {
+			t.Error(err)
+		}
+		code <- execute(t.Context(), []string{"run", "--config", path, "--name", "web-a"}, &out, &out)
+	}()
+	if got := <-code; got != exitNoPerm || !strings.Contains(out.String(), "missing capabilities: NET_ADMIN NET_RAW") {
+		t.Errorf("exit code %d: %s", got, &out)
 	}
 }
 

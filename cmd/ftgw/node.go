@@ -101,8 +101,11 @@ func runNode(ctx context.Context, cfg *config.Config, file source, log *slog.Log
 // first, then the queues, the rules that point at them, and only then the addresses themselves.
 func (n *node) build(ctx context.Context, undo *undoList) error {
 	rand.Read(n.boot[:])
+	if err := privileged(); err != nil { // first, for who lacks them mostly lacks the socket's directory as well
+		return err
+	}
 	var err error
-	if n.socket, err = listenSocket(n.cfg.Socket); err != nil { // first: another ftgw may be there
+	if n.socket, err = listenSocket(n.cfg.Socket); err != nil { // before all else: another ftgw may be there
 		return err
 	}
 	undo.add(n.socket.Close)

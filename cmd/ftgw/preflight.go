@@ -20,9 +20,6 @@ import (
 
 // preflight returns everything that would keep this node from running, with the remedies.
 func (n *node) preflight() error {
-	if err := privileged(); err != nil {
-		return err
-	}
 	errs := []error{writable(n.cfg.StateDir), address.CheckAdvertised(n.addresses())}
 	taken := func(err error, key, what string, at netip.AddrPort) {
 		if err != nil {
