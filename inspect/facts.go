@@ -12,20 +12,21 @@ type Facts struct {
 	Own        netip.Addr   // this node's address
 	Advertised []netip.Addr // each once; none on a witness
 
-	Lacks    []string // capabilities of those that run needs which this process does not have
-	Running  *Running // nil: no ftgw runs here
-	Kernel   *Kernel  // nil: not looked at
-	Place    Place
-	LRO      []string // interfaces below the one of Place, itself included, that merge segments
-	NoLRO    string   // why that is not known
-	Sysctls  Sysctls
-	Stations *Stations // nil: not looked at
-	Ports    []Port
-	StateDir string // problem
-	Web      []Web
-	Peers    []Peer
-	Traffic  []Traffic // nil: not looked at
-	Firewall Firewall
+	Lacks       []string // capabilities of those that run needs which this process does not have
+	Running     *Running // nil: no ftgw runs here
+	Kernel      *Kernel  // nil: not looked at
+	Place       Place
+	LRO         []string // interfaces below the one of Place, itself included, that merge segments
+	NoLRO       string   // why that is not known
+	Sysctls     Sysctls
+	Stations    *Stations // nil: not looked at
+	Ports       []Port
+	StateDir    string // problem
+	StateDenied bool   // it is only that this process may not find out
+	Web         []Web
+	Peers       []Peer
+	Traffic     []Traffic // nil: not looked at
+	Firewall    Firewall
 }
 
 // Running is the ftgw of this host.

@@ -23,9 +23,12 @@ func Judge(f Facts) []Finding {
 	}
 	l.stations(f)
 	l.ports(f)
-	if f.StateDir != "" {
+	switch {
+	case f.StateDenied:
+		l.add(StateDir, Skipped, asRoot, "not looked at: this user may not write it")
+	case f.StateDir != "":
 		l.blame(StateDir, Fail, f.StateDir)
-	} else {
+	default:
 		l.add(StateDir, OK, "", "can be written")
 	}
 	for _, w := range f.Web {

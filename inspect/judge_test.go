@@ -104,6 +104,7 @@ func TestJudge(t *testing.T) {
 		{"port not to be bound", idle(), func(f *Facts) { f.Ports[0].Denied = true }, Ports, Skipped, "NET_BIND_SERVICE", "sudo"},
 		{"port out of order", idle(), func(f *Facts) { f.Ports[0].Wrong = "no such family" }, Ports, Fail, "no such family", ""},
 		{"state_dir", good(), func(f *Facts) { f.StateDir = "state_dir: read-only (set state_dir)" }, StateDir, Fail, "read-only", "set state_dir"},
+		{"state_dir, without rights", good(), func(f *Facts) { f.StateDir, f.StateDenied = "state_dir: permission denied (set state_dir)", true }, StateDir, Skipped, "may not write", "sudo"},
 		{"web server", good(), func(f *Facts) { f.Web[0].Problem = "refused" }, Upstream, Warning, "service shop: nothing answers at 127.0.0.1:8080", "upstream"},
 		{"peer refuses", good(), func(f *Facts) { f.Peers[0].Problem, f.Peers[0].Refused = "other secret", true }, Peers, Fail, "node b: other secret", ""},
 		{"peer is away", good(), func(f *Facts) { f.Peers[0].Problem, f.Peers[0].Remedy = "not there", "start it" }, Peers, Warning, "node b: not there", "start it"},

@@ -6,6 +6,7 @@ import (
 	"errors"
 	"fmt"
 	"io"
+	"io/fs"
 	"net/http"
 	"strings"
 
@@ -13,6 +14,7 @@ import (
 
 	"github.com/ftgw/ftgw/config"
 	"github.com/ftgw/ftgw/inspect"
+	"github.com/ftgw/ftgw/inspect/host"
 	"github.com/ftgw/ftgw/replication"
 )
 
@@ -128,11 +130,20 @@ func checkFiles(cfg *config.Config, path string) (r report, keys *replication.Ke
 	derived, err := readKeys(cfg)
 	if err != nil {
 		what, remedy := inspect.Split(err.Error())
-		r.Findings = append(r.Findings, inspect.Finding{Check: inspect.Secret, Level: inspect.Fail, What: what, Remedy: remedy})
+		level := inspect.Fail
+		if lacks, _ := host.Lacks(false); denied(err, lacks) {
+			level, err = inspect.Skipped, nil
+		}
+		r.Findings = append(r.Findings, inspect.Finding{Check: inspect.Secret, Level: level, What: what, Remedy: remedy})
 		return r, nil, err
 	}
 	r.Findings = append(r.Findings, inspect.Finding{Check: inspect.Secret, What: cfg.SecretFile + " can be used"})
 	return r, &derived, nil
+}
+
+// denied reports whether an error is this user's, and need not be that of who runs the node.
+func denied(err error, lacks []string) bool {
+	return errors.Is(err, fs.ErrPermission) && len(lacks) > 0
 }
 
 // digestText is what people compare of a config's digest.

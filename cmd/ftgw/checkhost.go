@@ -50,7 +50,7 @@ func factsOf(ctx context.Context, cfg *config.Config, keys *replication.Keys) in
 	hostFacts(&f, cfg, spec)
 	wg.Wait()
 	if err := writable(cfg.StateDir); err != nil {
-		f.StateDir = err.Error()
+		f.StateDir, f.StateDenied = err.Error(), denied(err, f.Lacks)
 	}
 	return f
 }

@@ -140,31 +140,47 @@ func TestCheckReadsTheSecret(t *testing.T) {
 	}
 }
 
-// Who lacks the capabilities hears that, and not of the directory that only root may make.
-func TestRunWithoutPrivileges(t *testing.T) {
+// Who lacks the capabilities hears that of run, and not of the directory that only root may make; of check,
+// that he may not read the secret is not a mistake of the files.
+func TestWithoutPrivileges(t *testing.T) {
 	dir := t.TempDir()
-	path := filepath.Join(dir, "f.toml")
+	path, secret := filepath.Join(dir, "f.toml"), filepath.Join(dir, "secret")
 	text, err := os.ReadFile("../../config/ftgw.example.toml")
 	if err != nil {
 		t.Fatal(err)
 	}
 	text = bytes.Replace(text, []byte("/run/ftgw/ftgw.sock"), []byte("/proc/none/ftgw.sock"), 1)
-	if err := os.WriteFile(path, text, 0o600); err != nil {
+	text = bytes.Replace(text, []byte("/etc/ftgw/secret"), []byte(secret), 1)
+	for path, text := range map[string]string{path: string(text), secret: config.NewSecret()} {
+		if err := os.WriteFile(path, []byte(text), 0o400); err != nil {
+			t.Fatal(err)
+		}
+	}
+	if err := os.Chmod(secret, 0); err != nil {
 		t.Fatal(err)
 	}
-	var out bytes.Buffer
-	code := make(chan int)
-	go func() { // ends with its thread, which has lost its capabilities for good
-		runtime.LockOSThread()
-		header := unix.CapUserHeader{Version: unix.LINUX_CAPABILITY_VERSION_3}
-		var none [2]unix.CapUserData
-		if err := unix.Capset(&header, &none[0]); err != nil {
-			t.Error(err)
+	for _, tt := range []struct {
+		args string
+		code int
+		want string
+	}{
+		{"run", exitNoPerm, "missing capabilities: NET_ADMIN NET_RAW"},
+		{"check --files", 0, "skipped  secret  read secret: open " + secret + ": permission denied"},
+	} {
+		var out bytes.Buffer
+		code := make(chan int)
+		go func() { // ends with its thread, which has lost its capabilities for good
+			runtime.LockOSThread()
+			header := unix.CapUserHeader{Version: unix.LINUX_CAPABILITY_VERSION_3}
+			var none [2]unix.CapUserData
+			if err := unix.Capset(&header, &none[0]); err != nil {
+				t.Error(err)
+			}
+			code <- execute(t.Context(), append(strings.Fields(tt.args), "--config", path, "--name", "web-a"), &out, &out)
+		}()
+		if got := <-code; got != tt.code || !strings.Contains(out.String(), tt.want) {
+			t.Errorf("%s: exit code %d: %s", tt.args, got, &out)
 		}
-		code <- execute(t.Context(), []string{"run", "--config", path, "--name", "web-a"}, &out, &out)
-	}()
-	if got := <-code; got != exitNoPerm || !strings.Contains(out.String(), "missing capabilities: NET_ADMIN NET_RAW") {
-		t.Errorf("exit code %d: %s", got, &out)
 	}
 }
 
