@@ -46,7 +46,7 @@ type flow struct {
 	abroad   bool // the peer executes, though this host speaks
 	survived bool // it was duplex, and the peer was given up
 	ceiling  Seq  // common: the lost speaker can have sent no more, even if its last news was lost
-	closing  bool // a FIN or RST of either side was seen
+	closing  bool // an RST, or a FIN of the server's side, was seen; where it is relayed, of either side
 
 	born time.Duration
 	seen time.Duration // last segment of either direction

@@ -150,7 +150,7 @@ func (t *Table) deliver(f *flow, s *Segment, now time.Duration, o *Outcome) {
 		s.SetFlags(flags &^ URG)
 		s.SetUrgent(0)
 	}
-	if flags.Has(FIN) || flags.Has(RST) {
+	if flags.Has(RST) { // a client that has said FIN may still wait for a reply
 		f.closing = true
 	}
 	if f.phase == opening {

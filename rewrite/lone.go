@@ -33,7 +33,7 @@ type Info struct {
 	Lone    Lone // why it is not duplex
 	Speaker bool // this host sends for it
 	Open    bool // the handshake is over
-	Closing bool // a FIN or RST of either side was seen
+	Closing bool // the server or an RST has begun to end it
 	Age     time.Duration
 	Idle    time.Duration // since the last segment of either direction
 }

@@ -160,6 +160,25 @@ func TestRelayedFlowIsClosed(t *testing.T) {
 	}
 }
 
+// A client that has ended its stream waits for the reply all the same; when the server has ended its
+// own as well, there is nothing left to be saved.
+func TestHalfClosedFlowCounts(t *testing.T) {
+	p, b := pair(t)
+	iss, stamp := connect(t, p, b)
+	b.in(client(clientISN+1, iss+1, FIN|ACK, stamp, "0123456789"))
+	p.in(b.o.Clone)
+	for _, h := range []*side{p, b} {
+		h.table.Accepted(h.only().Key)
+		if n := h.table.Count(advertised); n.Duplex != 1 || n.Closing != 0 {
+			t.Errorf("half closed: %+v", n)
+		}
+		h.out(Header{Seq: h.iss + 1, Ack: clientISN + 12, Flags: FIN | ACK, Window: 128, WScale: -1, HasTS: true, TSVal: h.stamp, TSEcr: 51}, "reply")
+		if n := h.table.Count(advertised); n.Duplex != 0 || n.Closing != 1 {
+			t.Errorf("closed: %+v", n)
+		}
+	}
+}
+
 func TestReasons(t *testing.T) {
 	seen := map[string]bool{}
 	for r := range Reasons {

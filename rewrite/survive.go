@@ -206,8 +206,8 @@ func (t *Table) Sweep(advertised netip.AddrPort, live func(client netip.AddrPort
 	return gone
 }
 
-// Count says how many flows of a service there are, by mode. Flows that a FIN or RST has
-// begun to end are Closing, whatever their mode: TIME_WAIT is no connection to be saved.
+// Count says how many flows of a service there are, by mode. Flows that the server's FIN or an RST
+// has begun to end are Closing, whatever their mode: TIME_WAIT is no connection to be saved.
 type Count struct {
 	Duplex, Simplex, Relay, HalfOpen, Closing int
 	Elsewhere                                 int // beside these: the peer alone holds them, and no segment passed here

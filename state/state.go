@@ -111,7 +111,7 @@ type FlowCounts struct {
 	Unprotected int `json:"unprotected"`
 	Relayed     int `json:"relayed"`   // the peer alone holds them, and their segments pass here
 	HalfOpen    int `json:"half_open"` // the handshake is not over
-	Closing     int `json:"closing"`   // either side has ended its direction
+	Closing     int `json:"closing"`   // the server, or a reset, has begun to end it
 }
 
 // ExchangeCounts are requests, by what became of them.
