@@ -85,7 +85,7 @@ func TestExampleHoldsTheDefaults(t *testing.T) {
 	if diff := cmp.Diff(want, *c, opts...); diff != "" {
 		t.Errorf("example and defaults differ (-default +example):\n%s", diff)
 	}
-	bare, err := Parse([]byte(good), "")
+	bare, err := Parse([]byte("\ufeff"+good), "") // with a mark that some editors put there
 	if err != nil {
 		t.Fatal(err)
 	}

@@ -55,6 +55,7 @@ func readRemedy(err error) string {
 
 // Parse is Load for a text that was read already. Its error is always Errors.
 func Parse(data []byte, name string) (*Config, error) {
+	data = bytes.TrimPrefix(data, []byte("\ufeff")) // some editors begin a file so
 	var tree map[string]any
 	if err := toml.Unmarshal(data, &tree); err != nil {
 		return nil, syntaxError(err)
