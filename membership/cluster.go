@@ -115,7 +115,7 @@ func (c *Cluster) publish(ctx context.Context, list *memberlist.Memberlist) {
 		case <-ctx.Done():
 			return
 		case <-c.update:
-			c.tell(list)
+			c.tell(ctx, list)
 			if err := list.UpdateNode(streamTimeout); err != nil {
 				c.cfg.Log.Debug("metadata not confirmed as sent", "error", err)
 			}
@@ -123,13 +123,19 @@ func (c *Cluster) publish(ctx context.Context, list *memberlist.Memberlist) {
 	}
 }
 
-// tell sends this node's metadata to each peer in a datagram of its own: gossip takes until its next
-// round, and longer to a node that is given up.
-func (c *Cluster) tell(list *memberlist.Memberlist) {
+// tell sends this node's metadata to each peer in datagrams of its own, since one may be lost: gossip
+// takes until its next round, and longer to a node that is given up.
+func (c *Cluster) tell(ctx context.Context, list *memberlist.Memberlist) {
 	message, err := news{name: c.cfg.Name, meta: c.cfg.Meta()}.marshal()
-	for _, p := range c.cfg.Peers {
-		if err == nil {
-			err = list.SendBestEffort(&memberlist.Node{Addr: p.Addr().AsSlice(), Port: p.Port()}, message)
+	for range tellTimes {
+		for _, p := range c.cfg.Peers {
+			if err == nil {
+				err = list.SendBestEffort(&memberlist.Node{Addr: p.Addr().AsSlice(), Port: p.Port()}, message)
+			}
+		}
+		select {
+		case <-ctx.Done():
+		case <-time.After(tellPause):
 		}
 	}
 	if err != nil {

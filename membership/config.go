@@ -20,6 +20,8 @@ const (
 	streamTimeout  = 300 * time.Millisecond // for TCP to a peer: a dead one delays a join by it
 	gossipInterval = 20 * time.Millisecond
 	pushPull       = 10 * time.Second
+	tellTimes      = 3 // datagrams of what is new
+	tellPause      = 2 * time.Millisecond
 	keyLen         = 32 // AES-256
 )
 
