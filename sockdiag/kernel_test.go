@@ -2,6 +2,7 @@ package sockdiag
 
 import (
 	"context"
+	"errors"
 	"fmt"
 	"io"
 	"net"
@@ -49,10 +50,11 @@ func host(t *testing.T) *lab.NS {
 		return netlink.RouteAdd(&netlink.Route{LinkIndex: lo.Attrs().Index,
 			Dst: &net.IPNet{IP: net.IPv4(198, 51, 100, 0), Mask: net.CIDRMask(24, 32)}})
 	})
-	// The kernel puts in an IPv6 address's own route a little later, from a work queue.
-	within(t, ns, "a route to the IPv6 address", func() (bool, error) {
-		_, err := netlink.RouteGet(v6.Addr().AsSlice())
-		return err == nil, nil
+	// For some milliseconds the kernel may take the route to a new IPv6 address for none.
+	within(t, ns, "an answer of the IPv6 address", func() (bool, error) {
+		d := net.Dialer{Timeout: 50 * time.Millisecond}
+		_, err := d.Dial("tcp", netip.AddrPortFrom(v6.Addr(), 1).String())
+		return errors.Is(err, unix.ECONNREFUSED), nil
 	})
 	return ns
 }
