@@ -43,6 +43,7 @@ func TestWhatIsCountedAsReexecuted(t *testing.T) {
 			if n := strings.Count(w.seen(1), "HTTP/1.1 200"); n != replies {
 				t.Errorf("%d replies:\n%s", n, w.seen(1))
 			}
+			eventually(t, "its end", func() bool { return standby.Stats().Inflight == 0 })
 			st := standby.Stats()
 			if st.Reexecuted != tt.reexecuted || st.Replayed != 0 || st.Delivered != uint64(replies-1) || st.Failed != 0 {
 				t.Errorf("%+v", st)
