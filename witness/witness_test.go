@@ -124,7 +124,7 @@ func (p *place) join(name string, role replication.Role, change func(*ClientConf
 	cfg := ClientConfig{Self: netip.MustParseAddrPort("127.0.0.1:0"), Witness: p.at, Pair: pairAB, Keys: keys(p.t, 1),
 		Hello:     func() replication.Hello { return replication.Hello{Node: name, Boot: [16]byte{name[0]}} },
 		Beat:      func() replication.Heartbeat { return replication.Heartbeat{Role: role} },
-		Heartbeat: 10 * time.Millisecond, Silence: 300 * time.Millisecond, Handler: n, Log: slog.New(slog.DiscardHandler)}
+		Heartbeat: 10 * time.Millisecond, Silence: patience / 2, Handler: n, Log: slog.New(slog.DiscardHandler)}
 	if change != nil {
 		change(&cfg)
 	}
