@@ -60,7 +60,7 @@ func TestAccessLogsAcrossATakeover(t *testing.T) {
 	time.Sleep(500 * time.Millisecond) // of load
 	wait()
 	x.whole()
-	x.until("the log was opened anew", 5*time.Second, func() bool { _, err := os.Stat(log); return err == nil })
+	x.until("the log was opened anew", 10*time.Second, func() bool { _, err := os.Stat(log); return err == nil })
 
 	asked := map[string]time.Time{} // by transaction, executed the last time
 	for _, h := range []*lab.Host{x.A, x.B} {
@@ -68,7 +68,7 @@ func TestAccessLogsAcrossATakeover(t *testing.T) {
 			asked[e.Key] = e.Time
 		}
 	}
-	x.until("the last line is written", 5*time.Second, func() bool {
+	x.until("the last line is written", 10*time.Second, func() bool {
 		late := 0
 		for _, at := range asked {
 			if at.After(crashed) {

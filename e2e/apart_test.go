@@ -73,7 +73,7 @@ func TestClientLinkDiesAlone(t *testing.T) {
 		time.Sleep(300 * time.Millisecond)
 		pulled := time.Now()
 		x.must(pull(victim))
-		x.until("the other one serves alone", 3*time.Second, func() bool { return x.service(survivor).Role == "sole" })
+		x.until("the other one serves alone", 10*time.Second, func() bool { return x.service(survivor).Role == "sole" })
 		last := x.service(survivor).LastTakeover
 		t.Logf("claimed after %v: %s", last.At.Sub(pulled), last.Reason)
 		if !strings.Contains(last.Reason, "the peer's own link is dead, as it says itself") {
@@ -106,7 +106,7 @@ func TestClientsNetworkFails(t *testing.T) {
 	time.Sleep(300 * time.Millisecond)
 	x.must(x.A.Dark())
 	x.must(x.B.Dark())
-	x.until("both are silent", 3*time.Second, func() bool {
+	x.until("both are silent", 10*time.Second, func() bool {
 		return x.service(x.A).Why == "own link dead" && x.service(x.B).Why == "own link dead"
 	})
 	time.Sleep(time.Second)
@@ -129,7 +129,7 @@ func TestClientsNetworkFails(t *testing.T) {
 	x.until("no connection is b's alone", 15*time.Second, func() bool { return x.service(x.B).Flows.Simplex == 0 })
 	x.must(x.B.Apart().Dark())
 	x.must(x.B.Dark())
-	x.until("a serves alone", 5*time.Second, func() bool { return x.service(x.A).Role == "sole" })
+	x.until("a serves alone", 10*time.Second, func() bool { return x.service(x.A).Role == "sole" })
 	x.must(x.B.Apart().Mend())
 	x.must(x.B.Mend())
 	x.duplex()

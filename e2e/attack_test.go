@@ -149,7 +149,7 @@ func TestARPSpoofing(t *testing.T) {
 		})
 	}
 	x.duplex()
-	x.until("clones are taken again", 2*time.Second, func() bool {
+	x.until("clones are taken again", 10*time.Second, func() bool {
 		before := x.drops(x.A, "rule-not-peer")
 		x.unharmed(t, "at the end")
 		return x.drops(x.A, "rule-not-peer") == before

@@ -78,7 +78,7 @@ func survivorDies(t *testing.T, joined bool) {
 	x := start(t, lab.Options{}, lab.Config{})
 	ctx := context.Background()
 	x.must(x.A.Crash())
-	x.until("b serves alone", 3*time.Second, func() bool { return x.service(x.B).Role == "sole" })
+	x.until("b serves alone", 10*time.Second, func() bool { return x.service(x.B).Role == "sole" })
 	idle, err := x.client.Dial(ctx)
 	x.must(err)
 	defer idle.Close()
@@ -111,7 +111,7 @@ func survivorDies(t *testing.T, joined bool) {
 		t.Errorf("a claimed after %v, before start_wait", took)
 	}
 	if joined { // else a cannot know of a client that only listens, before its keep-alive
-		if r := <-running; r.Failure != client.Reset || time.Since(c.At) > 2*time.Second {
+		if r := <-running; r.Failure != client.Reset || time.Since(c.At) > 5*time.Second {
 			t.Errorf("the client in the middle of a reply, %v after the claim: %v", time.Since(c.At), r)
 		}
 	}

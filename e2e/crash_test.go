@@ -122,7 +122,7 @@ func crash(t *testing.T, congestion string, victim func(*cluster) *lab.Host, who
 	} else {
 		x.must(x.nodes[v].Kill())
 	}
-	x.until("the survivor serves alone", 3*time.Second, func() bool { return x.service(survivor).Role == "sole" })
+	x.until("the survivor serves alone", 10*time.Second, func() bool { return x.service(survivor).Role == "sole" })
 	time.Sleep(300 * time.Millisecond)
 	wait()
 	x.whole()

@@ -40,8 +40,8 @@ func TestFenceCommandSettlesPartition(t *testing.T) {
 	time.Sleep(400 * time.Millisecond)
 	x.must(x.A.Part())
 	x.must(x.B.Part())
-	x.until("b serves alone", 5*time.Second, func() bool { return x.service(x.B).Role == "sole" })
-	x.until("a is off", 100*time.Millisecond, x.nodes[x.A].Exited)
+	x.until("b serves alone", 10*time.Second, func() bool { return x.service(x.B).Role == "sole" })
+	x.until("a is off", 2*time.Second, x.nodes[x.A].Exited)
 	time.Sleep(1500 * time.Millisecond) // longer than a would have waited for its turn
 	if x.nodes[x.B].Exited() {
 		t.Fatal("b was powered off as well")
@@ -64,7 +64,7 @@ func TestFenceCommandFails(t *testing.T) {
 	wait := x.busy()
 	time.Sleep(300 * time.Millisecond)
 	x.must(x.A.Crash())
-	x.until("b says that it failed", 5*time.Second, func() bool {
+	x.until("b says that it failed", 10*time.Second, func() bool {
 		return strings.Contains(x.nodes[x.B].Log(), "no answer from the power switch")
 	})
 	time.Sleep(time.Second)
@@ -89,7 +89,7 @@ func TestFenceCommandIsNotForDeadProcesses(t *testing.T) {
 	x := startFenced(t, kills)
 	begin := time.Now()
 	x.must(x.nodes[x.A].Kill())
-	x.until("b serves alone", 2*time.Second, func() bool { return x.service(x.B).Role == "sole" })
+	x.until("b serves alone", 10*time.Second, func() bool { return x.service(x.B).Role == "sole" })
 	t.Logf("b serves after %v", x.service(x.B).LastTakeover.At.Sub(begin))
 	if strings.Contains(x.nodes[x.B].Log(), "powering the peer off") {
 		t.Error("the fence command was run")

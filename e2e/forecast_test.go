@@ -23,7 +23,7 @@ func TestForecast(t *testing.T) {
 	x := start(t, lab.Options{}, lab.Config{Top: `metrics = "0.0.0.0:9901"`, Tail: "[timing]\nturn_over = \"0s\"\n"})
 	duplex := x.opened("duplex", 1)
 	x.must(x.A.Crash())
-	x.until("b serves alone", 5*time.Second, func() bool { return x.service(x.B).Role == "sole" })
+	x.until("b serves alone", 10*time.Second, func() bool { return x.service(x.B).Role == "sole" })
 	alone := append(duplex, x.opened("alone", 2)...)
 	x.forecast(x.B, lab.Forecast{Survive: 3})
 	x.must(x.A.Reboot())
@@ -67,7 +67,7 @@ func TestForecast(t *testing.T) {
 	}
 	t.Run("metrics", func(t *testing.T) { x.metered(t) })
 	x.must(x.B.Crash())
-	x.until("a serves alone", 5*time.Second, func() bool { return x.service(x.A).Role == "sole" })
+	x.until("a serves alone", 10*time.Second, func() bool { return x.service(x.A).Role == "sole" })
 	if r := <-reply; !r.OK() {
 		t.Error(r)
 	}

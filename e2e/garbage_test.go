@@ -213,10 +213,10 @@ func TestNoPair(t *testing.T) {
 			x.app(x.A)
 			x.app(x.B)
 			x.node(x.A)
-			x.until("a serves alone", 5*time.Second, func() bool { return x.service(x.A).Role == "sole" })
+			x.until("a serves alone", 10*time.Second, func() bool { return x.service(x.A).Role == "sole" })
 			x.node(x.B)
 			for _, h := range []*lab.Host{x.A, x.B} {
-				x.until(h.Name+" says why there is no pair", 5*time.Second, func() bool {
+				x.until(h.Name+" says why there is no pair", 10*time.Second, func() bool {
 					ctx, cancel := context.WithTimeout(context.Background(), time.Second)
 					defer cancel()
 					st, err := h.Status(ctx)

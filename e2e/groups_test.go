@@ -135,7 +135,7 @@ func TestDualRole(t *testing.T) {
 			waitWeb, waitShop := x.use(web, "web"), x.use(shopping, "shop")
 			time.Sleep(500 * time.Millisecond)
 			survivor := tt.fail(x)
-			x.until("the survivor serves both alone", 3*time.Second, func() bool {
+			x.until("the survivor serves both alone", 10*time.Second, func() bool {
 				return x.named(survivor, "web").Role == "sole" && x.named(survivor, "shop").Role == "sole"
 			})
 			time.Sleep(300 * time.Millisecond)
@@ -164,11 +164,11 @@ func TestSwitchoverOfOneService(t *testing.T) {
 		t.Errorf("which services are there? %s", p)
 	}
 	x.command(x.B, "switchover", "shop")
-	x.pair("web", x.A, x.B, time.Second)
-	x.pair("shop", x.A, x.B, time.Second)
+	x.pair("web", x.A, x.B, 10*time.Second)
+	x.pair("shop", x.A, x.B, 10*time.Second)
 	x.command(x.A, "drain")
-	x.pair("web", x.B, x.A, time.Second)
-	x.pair("shop", x.B, x.A, time.Second)
+	x.pair("web", x.B, x.A, 10*time.Second)
+	x.pair("shop", x.B, x.A, 10*time.Second)
 	for _, s := range []string{"web", "shop"} {
 		if st := x.named(x.A, s); st.Owner != "b" {
 			t.Errorf("%s after drain: %+v", s, st)
@@ -207,12 +207,12 @@ func TestFreshSurvivorStops(t *testing.T) {
 	wait := x.use(x.client, "load")
 	time.Sleep(300 * time.Millisecond)
 	x.must(x.nodes[x.A].Kill())
-	x.until("b has claimed", 3*time.Second, func() bool { return x.named(x.B, "web").LastTakeover != nil })
+	x.until("b has claimed", 10*time.Second, func() bool { return x.named(x.B, "web").LastTakeover != nil })
 	x.must(x.nodes[x.B].Signal(syscall.SIGTERM))
 	ctx, cancel := context.WithTimeout(context.Background(), 30*time.Second)
 	defer cancel()
 	x.must(x.nodes[x.B].Wait(ctx))
-	x.until("c serves", 3*time.Second, func() bool { return x.named(x.C, "web").Role == "sole" })
+	x.until("c serves", 10*time.Second, func() bool { return x.named(x.C, "web").Role == "sole" })
 	time.Sleep(200 * time.Millisecond)
 	wait()
 	x.whole()
@@ -229,7 +229,7 @@ func TestLastNodeStops(t *testing.T) {
 			x := start(t, lab.Options{}, lab.Config{Tail: "[timing]\nturn_over = \"300ms\""})
 			wire := x.capture()
 			x.must(x.nodes[x.A].Kill())
-			x.until("b serves alone", 3*time.Second, func() bool { return x.service(x.B).Role == "sole" })
+			x.until("b serves alone", 10*time.Second, func() bool { return x.service(x.B).Role == "sole" })
 			ctx := context.Background()
 			idle, err := x.client.Dial(ctx)
 			x.must(err)
@@ -324,7 +324,7 @@ func threeHosts(t *testing.T, witness bool, kill, revive func(*cluster, *lab.Hos
 	wait = x.use(x.client, "load2")
 	time.Sleep(300 * time.Millisecond)
 	kill(x, x.B)
-	x.until("c serves alone", 3*time.Second, func() bool { return x.named(x.C, "web").Role == "sole" })
+	x.until("c serves alone", 10*time.Second, func() bool { return x.named(x.C, "web").Role == "sole" })
 	x.again(second, "second")
 	if !second.Usable() {
 		t.Error("a connection of the second duplex did not survive")

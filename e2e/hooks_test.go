@@ -56,7 +56,7 @@ func TestHooks(t *testing.T) {
 		}
 	}
 	x.told(x.B, "upstream_down web 192.0.2.100:80 b a backup 0: ")
-	x.until("the log has what the failing hook printed", 5*time.Second, func() bool {
+	x.until("the log has what the failing hook printed", 10*time.Second, func() bool {
 		return strings.Contains(x.nodes[x.B].Log(), "it is down")
 	})
 	x.app(x.B)
@@ -80,7 +80,7 @@ func TestHooks(t *testing.T) {
 	x.must(err)
 	pid, err := strconv.Atoi(strings.TrimSpace(string(text)))
 	x.must(err)
-	x.until("what the hanging hook has started is gone", 5*time.Second, func() bool {
+	x.until("what the hanging hook has started is gone", 10*time.Second, func() bool {
 		stat, err := os.ReadFile(filepath.Join("/proc", strconv.Itoa(pid), "stat"))
 		return err != nil || strings.Contains(string(stat), ") Z ")
 	})

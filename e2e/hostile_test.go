@@ -156,7 +156,7 @@ func sealed(p []byte) []byte {
 // drops returns a node's count of one reason.
 func (x *cluster) drops(h *lab.Host, reason string) uint64 {
 	x.Helper()
-	ctx, cancel := context.WithTimeout(context.Background(), 2*time.Second)
+	ctx, cancel := context.WithTimeout(context.Background(), 10*time.Second)
 	defer cancel()
 	st, err := h.Status(ctx)
 	x.must(err)
@@ -198,7 +198,7 @@ func (x *cluster) unharmed(t *testing.T, what string) {
 		if x.nodes[h].Exited() {
 			t.Fatalf("the node of %s has ended:\n%s", h.Name, x.nodes[h].Log())
 		}
-		deadline := time.Now().Add(2 * time.Second)
+		deadline := time.Now().Add(10 * time.Second)
 		for {
 			n, err := waiting(h)
 			if err != nil {

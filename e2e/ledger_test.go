@@ -21,8 +21,8 @@ func TestLedger(t *testing.T) {
 	for _, q := range []client.Request{client.Slow("again", 600*time.Millisecond), withRate(client.Bytes("replayed", 16<<20), 8<<20)} {
 		go func() { wait <- x.client.Once(t.Context(), q) }()
 	}
-	x.until("both are executed", 5*time.Second, func() bool { return len(x.executedFor("again")) == 1 && len(x.executedFor("replayed")) == 1 })
-	x.until("one is stored", 5*time.Second, func() bool {
+	x.until("both are executed", 10*time.Second, func() bool { return len(x.executedFor("again")) == 1 && len(x.executedFor("replayed")) == 1 })
+	x.until("one is stored", 10*time.Second, func() bool {
 		return strings.Contains(x.ledger(x.B), `"outcome":"stored"`)
 	})
 	x.must(x.A.Crash())
@@ -32,7 +32,7 @@ func TestLedger(t *testing.T) {
 		}
 	}
 	var touched []lab.LedgerEntry
-	x.until("two exchanges have ended", 5*time.Second, func() bool {
+	x.until("two exchanges have ended", 10*time.Second, func() bool {
 		var err error
 		touched, err = x.B.Ledger(t.Context())
 		x.must(err)

@@ -47,7 +47,7 @@ func TestLogOfALife(t *testing.T) {
 	x := start(t, lab.Options{}, lab.Config{Top: "log_format = \"json\"\n"})
 	wait := x.busy()
 	x.must(x.A.Crash())
-	x.until("b serves alone", 5*time.Second, func() bool { return x.service(x.B).Role == "sole" })
+	x.until("b serves alone", 10*time.Second, func() bool { return x.service(x.B).Role == "sole" })
 	x.must(x.A.Reboot())
 	x.app(x.A)
 	x.node(x.A)
@@ -56,7 +56,7 @@ func TestLogOfALife(t *testing.T) {
 	x.whole()
 	x.must(x.nodes[x.B].Signal(syscall.SIGTERM))
 	x.must(x.nodes[x.B].Wait(t.Context()))
-	x.until("a serves alone", 5*time.Second, func() bool { return x.service(x.A).Role == "sole" })
+	x.until("a serves alone", 10*time.Second, func() bool { return x.service(x.A).Role == "sole" })
 	x.tells(x.nodes[x.B],
 		"INFO node runs",
 		"INFO web page and metrics",
@@ -69,7 +69,7 @@ func TestLogOfALife(t *testing.T) {
 		"INFO role primary, owner true",
 		"INFO node stops",
 		"INFO role backup, owner false")
-	x.until("a knows that the session is over", 5*time.Second, func() bool {
+	x.until("a knows that the session is over", 10*time.Second, func() bool {
 		return slices.Contains(x.story(x.nodes[x.A]), "INFO session down: b")
 	})
 	x.tells(x.nodes[x.A],

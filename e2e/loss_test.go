@@ -47,7 +47,7 @@ func TestBackupKernelLosesInput(t *testing.T) {
 			if lost < 100 {
 				t.Errorf("only %d segments were lost", lost)
 			}
-			x.until("b serves alone", 3*time.Second, func() bool { return x.service(x.B).Role == "sole" })
+			x.until("b serves alone", 10*time.Second, func() bool { return x.service(x.B).Role == "sole" })
 			x.whole()
 			x.executions()
 			w.check(1, x.service(x.B).LastTakeover.At)

@@ -147,10 +147,10 @@ func TestStaticDiffers(t *testing.T) {
 	x.until("a serves alone", 10*time.Second, func() bool { return x.service(x.A).Role == "sole" })
 	x.node(x.B)
 	x.duplex()
-	x.until("b is told when it is back", 5*time.Second, func() bool { return len(x.warnings(x.B)) == 1 })
+	x.until("b is told when it is back", 10*time.Second, func() bool { return len(x.warnings(x.B)) == 1 })
 	x.command(x.A, "routes")
 	x.command(x.A, "routes", "--reset", "web", "/bytes")
-	x.until("neither distrusts it", 5*time.Second, func() bool { return len(x.warnings(x.A)) == 0 && len(x.warnings(x.B)) == 0 })
+	x.until("neither distrusts it", 10*time.Second, func() bool { return len(x.warnings(x.A)) == 0 && len(x.warnings(x.B)) == 0 })
 	same := client.Bytes("same", 5000)
 	same.Path += "&fixed=1&plain=1"
 	for i, r := range []client.Request{same, client.Bytes("other", 5000)} {

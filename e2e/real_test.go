@@ -99,7 +99,7 @@ func (x *cluster) strike(victim *lab.Host, middle func() bool, jobs ...*lab.Proc
 	running()
 	x.must(victim.Crash())
 	running()
-	x.until("the survivor serves alone", 3*time.Second, func() bool { return x.service(survivor).Role == "sole" })
+	x.until("the survivor serves alone", 10*time.Second, func() bool { return x.service(survivor).Role == "sole" })
 	x.Cleanup(func() {
 		if s := x.service(survivor); s.Exchanges.Failed != 0 || s.Role != "sole" {
 			x.Errorf("survivor: %+v", s)

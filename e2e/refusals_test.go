@@ -363,9 +363,9 @@ func TestTermination(t *testing.T) {
 			time.Sleep(300 * time.Millisecond)
 			begin := time.Now()
 			x.must(x.nodes[victim].Signal(unix.SIGTERM))
-			x.until("the peer serves alone", 2*time.Second, func() bool { return x.service(survivor).Role == "sole" })
+			x.until("the peer serves alone", 10*time.Second, func() bool { return x.service(survivor).Role == "sole" })
 			t.Logf("claimed after %v", x.service(survivor).LastTakeover.At.Sub(begin))
-			ctx, cancel := context.WithTimeout(context.Background(), 2*time.Second)
+			ctx, cancel := context.WithTimeout(context.Background(), promptly)
 			defer cancel()
 			if err := x.nodes[victim].Wait(ctx); err != nil {
 				t.Errorf("end after SIGTERM: %v\n%s", err, x.nodes[victim].Log())
@@ -374,7 +374,7 @@ func TestTermination(t *testing.T) {
 			<-done
 			<-slow
 			x.whole()
-			if p := x.report.Summary().LongestPause; p > 500*time.Millisecond {
+			if p := x.report.Summary().LongestPause; p > 2*time.Second {
 				t.Errorf("the client waited %v", p)
 			}
 			w.check(1, x.service(survivor).LastTakeover.At)

@@ -24,7 +24,7 @@ func TestPairIsReunited(t *testing.T) {
 		wait := x.busy()
 		time.Sleep(400 * time.Millisecond)
 		x.must(victim.Crash())
-		x.until("the survivor serves alone", 3*time.Second, func() bool { return x.service(survivor).Role == "sole" })
+		x.until("the survivor serves alone", 10*time.Second, func() bool { return x.service(survivor).Role == "sole" })
 		time.Sleep(200 * time.Millisecond)
 		wait()
 		x.whole()
@@ -59,7 +59,7 @@ func TestSimplexConnectionsAreTurnedOver(t *testing.T) {
 		open = append(open, c)
 	}
 	x.must(x.A.Crash())
-	x.until("b serves alone", 3*time.Second, func() bool { return x.service(x.B).Role == "sole" })
+	x.until("b serves alone", 10*time.Second, func() bool { return x.service(x.B).Role == "sole" })
 	for i, c := range open {
 		x.report.Add(c.Do(ctx, client.Bytes(fmt.Sprintf("alone%d", i), 2000)))
 		if !c.Usable() {

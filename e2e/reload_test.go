@@ -124,22 +124,22 @@ max_flows = 1000
 	if code != 0 || a.Outcome != "reloaded" || len(a.Changes) != 5 || len(a.Warnings) != 1 || !strings.Contains(a.Warnings[0], "node b has other settings") {
 		t.Errorf("reload: %d, %+v", code, a)
 	}
-	x.until("b warns as well", 5*time.Second, func() bool { return x.differs(x.B) })
+	x.until("b warns as well", 10*time.Second, func() bool { return x.differs(x.B) })
 	x.until("a has moved", 10*time.Second, func() bool { return x.executed(x.A, "a-moved") > 100 })
 	if s := x.service(x.A); s.Modes.Static > 0 || !s.InSync || x.executed(x.B, "b")+x.executed(x.B, "b-moved") > 0 {
 		t.Errorf("replies lean on b, which has no such route: %+v", s)
 	}
 	x.must(x.A.Crash())
-	x.until("b serves alone, as before", 5*time.Second, func() bool { return x.service(x.B).Role == "sole" && x.executed(x.B, "b") > 100 })
+	x.until("b serves alone, as before", 10*time.Second, func() bool { return x.service(x.B).Role == "sole" && x.executed(x.B, "b") > 100 })
 	x.must(x.A.Reboot())
 	x.app(x.A)
 	x.secondApp(x.A)
 	x.node(x.A)
 	x.duplex()
-	x.until("both warn", 5*time.Second, func() bool { return x.differs(x.A) && x.differs(x.B) })
+	x.until("both warn", 10*time.Second, func() bool { return x.differs(x.A) && x.differs(x.B) })
 
 	x.must(x.nodes[x.B].Signal(syscall.SIGHUP))
-	x.until("they agree", 5*time.Second, func() bool { return !x.differs(x.A) && !x.differs(x.B) })
+	x.until("they agree", 10*time.Second, func() bool { return !x.differs(x.A) && !x.differs(x.B) })
 	x.until("b has moved, and its static replies are compared", 10*time.Second, func() bool {
 		return x.executed(x.B, "b-moved") > 100 && x.service(x.B).Modes.Static > 100 && x.service(x.A).Modes.Mirrored > 100
 	})
@@ -161,7 +161,7 @@ max_flows = 1000
 		t.Errorf("the former web server was asked %d times after the reload", n-old)
 	}
 	x.must(x.B.Crash())
-	x.until("a serves alone", 5*time.Second, func() bool { return x.service(x.A).Role == "sole" && x.executed(x.A, "a-moved") > 600 })
+	x.until("a serves alone", 10*time.Second, func() bool { return x.service(x.A).Role == "sole" && x.executed(x.A, "a-moved") > 600 })
 	for _, wait := range waits {
 		wait()
 	}

@@ -34,7 +34,7 @@ func TestRulesAreMeddledWith(t *testing.T) {
 	} {
 		for _, h := range []*lab.Host{x.A, x.B} {
 			x.must(m.do(h))
-			x.until(m.says, 5*time.Second, func() bool {
+			x.until(m.says, 10*time.Second, func() bool {
 				st := x.status(h)
 				return st.Rules.Restored > restored[h] && strings.Contains(st.Rules.Last, m.says)
 			})

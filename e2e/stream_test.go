@@ -71,7 +71,7 @@ func (x *cluster) events(id string) (count *atomic.Int64, end chan error) {
 func TestStreams(t *testing.T) {
 	x := start(t, lab.Options{}, streams)
 	count, end := x.events("stream")
-	x.until("the first events", 5*time.Second, func() bool { return count.Load() > 5 })
+	x.until("the first events", 10*time.Second, func() bool { return count.Load() > 5 })
 	if a, b := x.service(x.A), x.service(x.B); a.Flows.Unprotected != 1 || a.Exchanges.Unprotected != 1 || b.Flows.Unprotected != 0 {
 		t.Errorf("a %+v, b %+v", a, b)
 	}
@@ -80,13 +80,13 @@ func TestStreams(t *testing.T) {
 	x.must(x.B.Crash())
 	x.until("a serves alone", 10*time.Second, func() bool { return x.service(x.A).Role == "sole" })
 	before := count.Load()
-	x.until("events after the takeover", 5*time.Second, func() bool { return count.Load() > before+50 })
+	x.until("events after the takeover", 10*time.Second, func() bool { return count.Load() > before+50 })
 	x.must(x.B.Reboot())
 	x.app(x.B)
 	x.node(x.B)
 	x.duplex()
 	before = count.Load()
-	x.until("events after the rejoin", 5*time.Second, func() bool { return count.Load() > before+50 })
+	x.until("events after the rejoin", 10*time.Second, func() bool { return count.Load() > before+50 })
 	time.Sleep(6 * time.Second) // beyond turn_over: what idles has ended, the stream does not
 	wait()
 	select {
@@ -143,7 +143,7 @@ func TestUpgrade(t *testing.T) {
 	if rest, err := io.ReadAll(br); err != nil || len(rest) > 0 {
 		t.Errorf("%d bytes at the end, %v", len(rest), err)
 	}
-	x.until("it is counted", 5*time.Second, func() bool { return strings.Contains(x.ledger(x.A), `"outcome":"unprotected"`) })
+	x.until("it is counted", 10*time.Second, func() bool { return strings.Contains(x.ledger(x.A), `"outcome":"unprotected"`) })
 	// On a logged route nobody is asked to switch.
 	if _, _, resp := x.ask("/bytes?size=3", "Connection: Upgrade\r\nUpgrade: echo\r\n"); resp.StatusCode != 200 {
 		t.Errorf("%+v", resp)
@@ -241,7 +241,7 @@ func (x *cluster) marked(path string) {
 			x.must(x.A.Crash())
 		}
 	}
-	x.until("it is counted", 5*time.Second, func() bool {
+	x.until("it is counted", 10*time.Second, func() bool {
 		return x.service(x.B).Exchanges.Failed == 1 && strings.Contains(x.ledger(x.B, "--since-takeover"), "truncated")
 	})
 }

@@ -176,7 +176,7 @@ func TestBothUpstreamsFail(t *testing.T) {
 		for i, c := range conns {
 			r := client.Status(fmt.Sprint(round, i), 502)
 			began := time.Now()
-			if got := c.Do(ctx, r); got.Status != 502 || time.Since(began) > time.Second {
+			if got := c.Do(ctx, r); got.Status != 502 || time.Since(began) > 3*time.Second {
 				t.Errorf("%s: %v after %v", round, got, time.Since(began))
 			}
 		}
@@ -239,7 +239,7 @@ func TestPeerDiesAfterMove(t *testing.T) {
 					x.report.Add(c.Do(ctx, client.Bytes(fmt.Sprint("after", i), 3000)))
 				})
 			}
-			x.until("all moved", 5*time.Second, func() bool { return x.service(x.A).Exchanges.Moved == 4 })
+			x.until("all moved", 10*time.Second, func() bool { return x.service(x.A).Exchanges.Moved == 4 })
 			time.Sleep(100 * time.Millisecond)
 			if whole {
 				x.must(x.B.Crash())

@@ -62,7 +62,7 @@ func TestWitnessSettlesPartition(t *testing.T) {
 	x.must(x.A.Part())
 	x.must(x.B.Part())
 	var winner, loser *lab.Host
-	x.until("one host serves alone", 3*time.Second, func() bool { winner, loser = x.sole(); return winner != nil })
+	x.until("one host serves alone", 10*time.Second, func() bool { winner, loser = x.sole(); return winner != nil })
 	until := x.service(winner).LastTakeover.At
 	for end := time.Now().Add(7 * time.Second); time.Now().Before(end); time.Sleep(20 * time.Millisecond) {
 		if s := x.service(loser); s.Role != "fenced" && s.Role != "joining" {
@@ -90,7 +90,7 @@ func TestWitnessSettlesPartition(t *testing.T) {
 func TestWitnessDies(t *testing.T) {
 	x := startWitnessed(t)
 	x.must(x.nodes[x.A].Kill())
-	x.until("b serves alone", 3*time.Second, func() bool { return x.service(x.B).Role == "sole" })
+	x.until("b serves alone", 10*time.Second, func() bool { return x.service(x.B).Role == "sole" })
 	granted := x.service(x.B).Epoch
 	if g := x.service(x.Witness).Epoch; g != granted {
 		t.Errorf("b serves at epoch %d, the witness granted %d", granted, g)
@@ -100,7 +100,7 @@ func TestWitnessDies(t *testing.T) {
 
 	wait := x.busy()
 	x.must(x.nodes[x.Witness].Kill())
-	x.until("both nodes warn", 2*time.Second, func() bool { return len(x.warnings(x.A)) == 1 && len(x.warnings(x.B)) == 1 })
+	x.until("both nodes warn", 10*time.Second, func() bool { return len(x.warnings(x.A)) == 1 && len(x.warnings(x.B)) == 1 })
 	t.Log(x.warnings(x.A)[0])
 	time.Sleep(time.Second)
 	if a, b := x.service(x.A), x.service(x.B); a.Role != "backup" || b.Role != "primary" || b.Epoch != granted {
@@ -112,7 +112,7 @@ func TestWitnessDies(t *testing.T) {
 		t.Errorf("the witness forgot epoch %d, it says %d", granted, g)
 	}
 	x.must(x.B.Crash())
-	x.until("a serves alone", 3*time.Second, func() bool { return x.service(x.A).Role == "sole" })
+	x.until("a serves alone", 10*time.Second, func() bool { return x.service(x.A).Role == "sole" })
 	time.Sleep(200 * time.Millisecond)
 	wait()
 	x.whole()
@@ -127,7 +127,7 @@ func TestNoClaimWithoutWitness(t *testing.T) {
 	wait := x.busy()
 	time.Sleep(300 * time.Millisecond)
 	x.must(x.nodes[x.Witness].Kill())
-	x.until("b warns", 2*time.Second, func() bool { return len(x.warnings(x.B)) == 1 })
+	x.until("b warns", 10*time.Second, func() bool { return len(x.warnings(x.B)) == 1 })
 	x.must(x.A.Crash())
 	time.Sleep(3 * time.Second)
 	if s := x.service(x.B); s.Role != "backup" {
@@ -135,7 +135,7 @@ func TestNoClaimWithoutWitness(t *testing.T) {
 	}
 	x.node(x.Witness)
 	begin := time.Now()
-	x.until("b serves alone", 5*time.Second, func() bool { return x.service(x.B).Role == "sole" })
+	x.until("b serves alone", 10*time.Second, func() bool { return x.service(x.B).Role == "sole" })
 	t.Logf("b serves %v after the start of the witness", time.Since(begin))
 	time.Sleep(300 * time.Millisecond)
 	wait()
@@ -231,7 +231,7 @@ func (x *cluster) timedCrash(victim *lab.Host) time.Duration {
 	before := time.Now()
 	x.must(victim.Cut()) // what Crash does first; the rest takes its own time
 	x.must(victim.Crash())
-	x.until("the survivor serves alone", 3*time.Second, func() bool { return x.service(survivor).Role == "sole" })
+	x.until("the survivor serves alone", 10*time.Second, func() bool { return x.service(survivor).Role == "sole" })
 	c := x.service(survivor).LastTakeover
 	x.Logf("%s: decided after %v, then %+v", survivor.Name, c.At.Sub(before), c.Steps)
 	return c.At.Sub(before) + time.Duration(c.Steps[len(c.Steps)-1].AtMS*float64(time.Millisecond))
