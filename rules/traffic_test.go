@@ -169,7 +169,9 @@ func BenchmarkRenew(b *testing.B) {
 // What the daemon injects with its marks skips the queues, and leaves only under the lease.
 func TestInjected(t *testing.T) {
 	const v, client = "192.0.2.100", "192.0.2.1"
-	s := newSite(t, testSpec(), nil)
+	spec := testSpec()
+	spec.Lease = 10 * time.Second // one renewal lasts, however slow the machine is
+	s := newSite(t, spec, nil)
 	send := func(mark uint32, b []byte, want error) {
 		t.Helper()
 		s.do(t, s.host, func() error {

@@ -94,7 +94,7 @@ func TestIdle(t *testing.T) {
 
 // With default times an idle session stays up, and slows down while it is up.
 func TestIdleSession(t *testing.T) {
-	a, b := connected(t, func(cfg *Config) { cfg.Silence = 400 * time.Millisecond })
+	a, b := connected(t, func(cfg *Config) { cfg.Silence = 2 * time.Second })
 	a.Idle(true)
 	b.Idle(true)
 	b.mu.Lock()

@@ -78,10 +78,7 @@ func TestOwnerAnswers(t *testing.T) {
 		t.Fatal(err)
 	}
 	before := time.Now()
-	if err := probe.Probe(v); err != nil {
-		t.Fatal(err)
-	}
-	eventually(t, "the owner's answer", func() bool { _, ok := r.heard("answered 192.0.2.100 a"); return ok })
+	probing(t, probe, "the owner's answer", func() bool { _, ok := r.heard("answered 192.0.2.100 a"); return ok })
 	at, _ := r.heard("answered 192.0.2.100 a")
 	t.Logf("answered after %v", at.Sub(before))
 
