@@ -94,3 +94,39 @@ func TestRollingRestart(t *testing.T) {
 	x.whole()
 	x.once()
 }
+
+// A node that has handed the voice over while an exchange still ran there has not given all up: drain
+// and SIGTERM wait for it, so that the peer does not execute it as well.
+func TestDrainAfterAnUnfinishedSwitchover(t *testing.T) {
+	for _, name := range []string{"drain", "SIGTERM"} {
+		t.Run(name, func(t *testing.T) {
+			x := start(t, lab.Options{}, lab.Config{})
+			ctx := context.Background()
+			done := make(chan struct{})
+			go func() {
+				defer close(done)
+				x.report.Add(x.client.Once(ctx, client.Slow("slow", 4*time.Second)))
+			}()
+			time.Sleep(300 * time.Millisecond)
+			x.refused(x.A, "switchover", "--timeout", "500ms")
+			if a := x.service(x.A); a.Role != "backup" {
+				t.Fatalf("a %+v", a)
+			}
+			if name == "drain" {
+				x.command(x.A, "drain")
+				select {
+				case <-done:
+				case <-time.After(300 * time.Millisecond):
+					t.Error("drained, and the exchange still runs")
+				}
+			}
+			x.must(x.nodes[x.A].Signal(syscall.SIGTERM))
+			end, cancel := context.WithTimeout(ctx, 20*time.Second)
+			defer cancel()
+			x.must(x.nodes[x.A].Wait(end))
+			<-done
+			x.whole()
+			x.once()
+		})
+	}
+}

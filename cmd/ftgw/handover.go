@@ -68,8 +68,8 @@ var (
 
 // relinquish gives the peer this node's voice and, if wanted, its address, and waits until the
 // peer has them and every exchange that ran here has ended. Connections that only this host
-// holds are turned over first. It reports how far it came when ctx ends. Where this node serves
-// nothing there is nothing to give.
+// holds are turned over first. What an earlier one has given up on is waited for as well. It reports
+// how far it came when ctx ends. Where this node serves nothing there is nothing to give.
 func (g *group) relinquish(ctx context.Context, address bool) error {
 	st := g.dir.status.Load()
 	if st.Role == takeover.Joining || st.Role == takeover.Fenced {
@@ -81,12 +81,18 @@ func (g *group) relinquish(ctx context.Context, address bool) error {
 		}
 		st = g.dir.status.Load()
 	}
-	voice := st.Role == takeover.Primary
-	if !voice && !(address && st.Owner) {
-		return nil
-	}
 	g.draining.Add(1)
 	defer g.draining.Add(-1)
+	if voice := st.Role == takeover.Primary; voice || address && st.Owner {
+		if err := g.give(ctx, voice, address); err != nil {
+			return err
+		}
+	}
+	return g.await(ctx, "exchanges that run here", g.executing, g.yieldRest)
+}
+
+// give does it without the exchanges.
+func (g *group) give(ctx context.Context, voice, address bool) error {
 	if voice {
 		if err := g.await(ctx, "connections that only this host holds", func() int { return g.count().Simplex }, g.turnOverAll); err != nil {
 			return err
@@ -100,16 +106,13 @@ func (g *group) relinquish(ctx context.Context, address bool) error {
 		g.dir.post(ctx, takeover.Event{Kind: takeover.Relinquish, From: g.index, Voice: voice, Address: address})
 	}
 	ask()
-	if err := g.await(ctx, "the peer to take over", func() int {
+	return g.await(ctx, "the peer to take over", func() int {
 		st := g.dir.status.Load()
 		if voice && (st.Role == takeover.Primary || st.Peer.Role != takeover.Primary) || address && st.Owner {
 			return 1
 		}
 		return 0
-	}, ask); err != nil {
-		return err
-	}
-	return g.await(ctx, "exchanges that run here", g.executing, g.yieldRest)
+	}, ask)
 }
 
 // joined waits for a node that is about to join this one, as a spare does when its survivor has
