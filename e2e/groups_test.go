@@ -274,6 +274,23 @@ func TestLastNodeStops(t *testing.T) {
 	}
 }
 
+// What drain --force has not ended within its time holds the node up no longer.
+func TestForcedDrainKeepsItsTime(t *testing.T) {
+	x := start(t, lab.Options{}, lab.Config{})
+	x.must(x.nodes[x.A].Kill())
+	x.until("b serves alone", 3*time.Second, func() bool { return x.service(x.B).Role == "sole" })
+	go x.client.Once(context.Background(), client.Slow("slow", time.Minute))
+	time.Sleep(300 * time.Millisecond)
+	if text := x.refused(x.B, "drain", "--force", "--timeout", "1s"); !strings.Contains(text, "waiting for connections to end: 1 left") {
+		t.Error(text)
+	}
+	end, cancel := context.WithTimeout(context.Background(), 5*time.Second)
+	defer cancel()
+	if err := x.nodes[x.B].Wait(end); err != nil {
+		t.Errorf("the node's end: %v\n%s", err, x.nodes[x.B].Log())
+	}
+}
+
 // Three hosts share a service. When one of the pair dies the next in line joins as the missing
 // half, so the service survives the next death as well: a connection that began in the second
 // duplex goes on through it, one from before is turned over in between, and no reply is lost. A

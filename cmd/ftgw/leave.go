@@ -134,14 +134,17 @@ func (g *group) unended() int {
 	return sum
 }
 
-// farewell makes this node silent and tells the others, who then claim at once.
-func (n *node) farewell() {
+// farewell hands over what is not drained yet, makes this node silent and tells the others, who
+// then claim at once.
+func (n *node) farewell(drained bool) {
 	n.log.Info("node stops", "node", n.self.Name)
 	supervise(n.log, daemon.SdNotifyStopping)
-	drain, cancel := context.WithTimeout(n.ctx, drainFor)
-	defer cancel()
-	if err := n.handOverAll(drain, true); err != nil {
-		n.log.Warn("leaving before all is handed over", "error", err)
+	if !drained {
+		drain, cancel := context.WithTimeout(n.ctx, drainFor)
+		defer cancel()
+		if err := n.handOverAll(drain, true); err != nil {
+			n.log.Warn("leaving before all is handed over", "error", err)
+		}
 	}
 	n.leaving.Store(true)
 	for _, g := range n.groups {

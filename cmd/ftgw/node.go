@@ -170,9 +170,9 @@ func (n *node) run(ctx context.Context) error {
 		defer defect.Guard()
 		select {
 		case <-ctx.Done():
-			n.farewell()
-		case <-n.quit:
-			n.farewell()
+			n.farewell(false)
+		case <-n.quit: // drain --force has done what it could in its time
+			n.farewell(true)
 		case <-run.Done():
 		}
 		n.silence()
