@@ -278,13 +278,13 @@ func TestLastNodeStops(t *testing.T) {
 func TestForcedDrainKeepsItsTime(t *testing.T) {
 	x := start(t, lab.Options{}, lab.Config{})
 	x.must(x.nodes[x.A].Kill())
-	x.until("b serves alone", 3*time.Second, func() bool { return x.service(x.B).Role == "sole" })
-	go x.client.Once(context.Background(), client.Slow("slow", time.Minute))
-	time.Sleep(300 * time.Millisecond)
+	x.until("b serves alone", 10*time.Second, func() bool { return x.service(x.B).Role == "sole" })
+	go x.client.Once(x.Context(), client.Slow("slow", time.Minute))
+	x.until("it is executed", 10*time.Second, func() bool { return len(x.executedFor("slow")) == 1 })
 	if text := x.refused(x.B, "drain", "--force", "--timeout", "1s"); !strings.Contains(text, "waiting for connections to end: 1 left") {
 		t.Error(text)
 	}
-	end, cancel := context.WithTimeout(context.Background(), 5*time.Second)
+	end, cancel := context.WithTimeout(context.Background(), 10*time.Second)
 	defer cancel()
 	if err := x.nodes[x.B].Wait(end); err != nil {
 		t.Errorf("the node's end: %v\n%s", err, x.nodes[x.B].Log())

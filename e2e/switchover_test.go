@@ -107,7 +107,7 @@ func TestDrainAfterAnUnfinishedSwitchover(t *testing.T) {
 				defer close(done)
 				x.report.Add(x.client.Once(ctx, client.Slow("slow", 4*time.Second)))
 			}()
-			time.Sleep(300 * time.Millisecond)
+			x.until("it is executed", 10*time.Second, func() bool { return len(x.executedFor("slow")) == 1 })
 			x.refused(x.A, "switchover", "--timeout", "500ms")
 			if a := x.service(x.A); a.Role != "backup" {
 				t.Fatalf("a %+v", a)

@@ -3,6 +3,7 @@ package main
 
 import (
 	"context"
+	"log/slog"
 	"time"
 
 	"github.com/ftgw/ftgw/proxy"
@@ -153,7 +154,7 @@ func (g *group) Fence() {
 		flows += g.n.data.fence(v.cfg.Advertised)
 	}
 	if flows > 0 {
-		g.log.Warn("connections are lost: another node has claimed", "flows", flows)
+		g.event(slog.LevelWarn, "connections are lost: another node has claimed", "flows", flows)
 	}
 	g.link().Abandon()
 	g.n.begin(func(context.Context) {
