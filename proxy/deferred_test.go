@@ -40,6 +40,16 @@ func newDeferring(t testing.TB, cfg Config, up ...string) (executor, standby *ho
 	return executor, standby, sent
 }
 
+// response is the only reply of what merged returns; the error is that of reading its body.
+func (w *twin) response(t *testing.T, standby *host) (resp *http.Response, body []byte, err error) {
+	t.Helper()
+	if resp, err = http.ReadResponse(bufio.NewReader(strings.NewReader(w.merged(t, standby))), nil); err != nil {
+		t.Fatal(err)
+	}
+	body, err = io.ReadAll(resp.Body)
+	return resp, body, err
+}
+
 // merged is what the client of a twin got: what the executor gave it, and then what the standby's kernel
 // has behind that, unless it resets the connection. Before that place the standby's may be zero.
 func (w *twin) merged(t *testing.T, standby *host) string {
@@ -169,11 +179,7 @@ func killDeferred(t *testing.T, kills, differs int) {
 		kill(executor, standby)
 	}
 	w.readers.Wait()
-	resp, err := http.ReadResponse(bufio.NewReader(strings.NewReader(w.merged(t, standby))), nil)
-	if err != nil {
-		t.Fatal(err)
-	}
-	got, err := io.ReadAll(resp.Body)
+	_, got, err := w.response(t, standby)
 	released := min(10_000*max(0, kills-1), longBody) // of the first execution's body
 	switch {
 	case released <= differs || kills > 8:
@@ -245,11 +251,7 @@ func TestDeferredNature(t *testing.T) {
 				<-reached
 				kill(executor, standby)
 				w.readers.Wait()
-				resp, err := http.ReadResponse(bufio.NewReader(strings.NewReader(w.merged(t, standby))), nil)
-				if err != nil {
-					t.Fatal(err)
-				}
-				got, err := io.ReadAll(resp.Body)
+				resp, got, err := w.response(t, standby)
 				if resp.Header.Get(tt.field) != tt.a && tt.field != "status" && tt.field != "length" || (err == nil) != tt.goesOn || tt.goesOn && len(got) != 60_000 {
 					t.Errorf("%d bytes, %v, %v", len(got), err, resp.Header)
 				}
@@ -321,11 +323,7 @@ func TestDeferredCut(t *testing.T) {
 	if len(w.seen(0)) != len(w.seen(1)) {
 		t.Errorf("%d and %d bytes", len(w.seen(0)), len(w.seen(1)))
 	}
-	resp, err := http.ReadResponse(bufio.NewReader(strings.NewReader(w.merged(t, standby))), nil)
-	if err != nil {
-		t.Fatal(err)
-	}
-	if got, err := io.ReadAll(resp.Body); err == nil || string(got) != longText(1, 0)[:30_000] {
+	if _, got, err := w.response(t, standby); err == nil || string(got) != longText(1, 0)[:30_000] {
 		t.Errorf("%d bytes, %v", len(got), err)
 	}
 	if e, st := executor.Ledger(false, 0).Exchanges[0], executor.Stats(); e.Outcome != Truncated || st.Deferring != 0 || st.Deferred != 0 {
